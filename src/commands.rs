@@ -1,0 +1,6 @@
+//! The commands: arguments in, library called.
+
+pub mod certs;
+pub mod config;
+pub mod demo;
+pub mod serve;

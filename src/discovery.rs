@@ -1,0 +1,9 @@
+//! What each API server serves, and the one document made of it.
+
+pub mod catalog;
+pub mod fetch;
+pub mod merge;
+pub mod order;
+pub mod refresh;
+pub mod render;
+pub mod serve;

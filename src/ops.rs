@@ -1,0 +1,6 @@
+//! What an operator sees: admin pages, metrics, readiness, logs.
+
+pub mod admin;
+pub mod metrics;
+pub mod readiness;
+pub mod telemetry;

@@ -1,0 +1,4 @@
+//! TLS towards clients and towards API servers.
+
+pub mod client;
+pub mod server;
