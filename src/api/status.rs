@@ -1,1 +1,169 @@
-//! Empty for now.
+//! `metav1.Status`: what every error of ours looks like, and how a server's is recognised.
+//!
+//! Source: `k8s.io/apimachinery/pkg/apis/meta/v1/types.go` and, for the protobuf form, `generated.proto`
+//! beside it (field numbers) and `runtime/serializer/protobuf` (the `k8s\0` envelope).
+
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use serde::Deserialize;
+
+use crate::body::{self, Body};
+
+mod protobuf;
+
+/// The media type of protobuf documents of the API.
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+/// What kube-apiserver says of a path that it has no handler for, inside a group-version that it serves.
+const ROUTE_NOT_FOUND: &str = "the server could not find the requested resource";
+/// What it says of a path outside of every group-version that it serves (Go's `http.NotFound`).
+const PATH_NOT_FOUND: &[u8] = b"404 page not found";
+
+/// A failure, to be answered to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The HTTP status.
+    pub code: StatusCode,
+    /// A `metav1.StatusReason`, such as `ServiceUnavailable`.
+    pub reason: &'static str,
+    /// What happened and what an operator should look at.
+    pub message: String,
+    /// Seconds after which trying again makes sense.
+    pub retry_after: Option<u32>,
+}
+
+// === impl Status ===
+
+impl Status {
+    fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { code, reason, message: message.into(), retry_after: None }
+    }
+
+    /// 400: the request cannot be read, or could be read in two ways.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
+    }
+
+    /// 401: the credentials do not count.
+    pub fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", message)
+    }
+
+    /// 405: a method that this proxy never forwards.
+    pub fn method_not_allowed(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
+    }
+
+    /// 500: a fault of ours.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
+    }
+
+    /// 501: something that this version of the proxy does not do.
+    pub fn not_implemented(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, "NotImplemented", message)
+    }
+
+    /// 503 without `Retry-After`: sending again could do a thing twice, so the client must decide.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
+    }
+
+    /// 504: the time for a request was over.
+    pub fn timeout(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message)
+    }
+
+    /// The same, with the seconds after which a client should try again.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The answer, in the encoding that the client's `Accept` prefers among JSON and protobuf.
+    pub fn into_response(self, request: &HeaderMap) -> Response<Body> {
+        let (content_type, bytes) = if prefers_protobuf(request) {
+            (PROTOBUF, protobuf::encode(&self))
+        } else {
+            ("application/json", self.to_json())
+        };
+        let mut response = Response::new(body::full(bytes));
+        *response.status_mut() = self.code;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+
+    fn to_json(&self) -> Vec<u8> {
+        let details = match self.retry_after {
+            Some(seconds) => serde_json::json!({ "retryAfterSeconds": seconds }),
+            None => serde_json::json!({}),
+        };
+        let document = serde_json::json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": self.message, "reason": self.reason, "details": details,
+            "code": self.code.as_u16(),
+        });
+        let mut bytes = document.to_string().into_bytes();
+        bytes.push(b'\n');
+        bytes
+    }
+}
+
+/// The first of our two encodings in the `Accept` header; JSON if neither stands there.
+fn prefers_protobuf(request: &HeaderMap) -> bool {
+    request
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|clause| clause.split(';').next().unwrap_or_default().trim())
+        .find(|media| *media == PROTOBUF || matches!(*media, "application/json" | "*/*" | "application/*"))
+        == Some(PROTOBUF)
+}
+
+/// Whether a 404 answer says that the server has no such *route*, not that there is no such object (I8).
+///
+/// `body` is the whole body. Recognised are Go's plain text and the `Status` with empty details, in JSON and
+/// protobuf.
+pub fn is_route_not_found(content_type: Option<&HeaderValue>, body: &[u8]) -> bool {
+    let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match content_type.split(';').next().unwrap_or_default().trim() {
+        "text/plain" => body.trim_ascii_end() == PATH_NOT_FOUND,
+        "application/json" => serde_json::from_slice::<Seen>(body).is_ok_and(|seen| seen.is_route()),
+        PROTOBUF => protobuf::decode(body)
+            .is_some_and(|seen| seen.message == ROUTE_NOT_FOUND.as_bytes() && !seen.names_an_object),
+        _ => false,
+    }
+}
+
+/// As much of a server's `Status` as tells a missing route from a missing object.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Seen {
+    kind: String,
+    message: String,
+    details: Option<Details>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Details {
+    name: String,
+    kind: String,
+}
+
+impl Seen {
+    fn is_route(&self) -> bool {
+        self.kind == "Status"
+            && self.message == ROUTE_NOT_FOUND
+            && self.details.as_ref().is_none_or(|details| details.name.is_empty() && details.kind.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests;

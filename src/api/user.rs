@@ -12,9 +12,11 @@ pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 /// Name, UID, groups and extra of a user, in the order in which they were given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct UserInfo {
+    /// Never empty once authenticated.
     pub name: String,
     /// Empty if there is none.
     pub uid: String,
+    /// In the order in which they were given.
     pub groups: Vec<String>,
     /// Key and one value; a key with several values stands several times.
     pub extra: Vec<(String, String)>,

@@ -1,0 +1,74 @@
+use http_body_util::BodyExt as _;
+
+use super::*;
+
+fn answer(status: Status, accept: &'static str) -> (http::response::Parts, Vec<u8>) {
+    let mut request = HeaderMap::new();
+    request.insert(header::ACCEPT, HeaderValue::from_static(accept));
+    let (parts, body) = status.into_response(&request).into_parts();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    (parts, runtime.block_on(body.collect()).unwrap().to_bytes().to_vec())
+}
+
+#[test]
+fn an_error_is_a_status_document_with_retry_after() {
+    let (parts, body) = answer(Status::unavailable("nobody knows").retry_after(2), "*/*");
+    assert_eq!(parts.status, 503);
+    assert_eq!(parts.headers["retry-after"], "2");
+    assert_eq!(
+        String::from_utf8(body).unwrap(),
+        "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\
+         \"message\":\"nobody knows\",\"reason\":\"ServiceUnavailable\",\
+         \"details\":{\"retryAfterSeconds\":2},\"code\":503}\n"
+    );
+}
+
+#[test]
+fn the_encoding_is_the_one_that_the_client_prefers() {
+    for (accept, expected) in [
+        ("application/vnd.kubernetes.protobuf", PROTOBUF),
+        ("application/vnd.kubernetes.protobuf,application/json", PROTOBUF),
+        ("application/json, application/vnd.kubernetes.protobuf", "application/json"),
+        (
+            "application/json;as=Table;g=meta.k8s.io;v=v1,application/vnd.kubernetes.protobuf",
+            "application/json",
+        ),
+        ("text/html", "application/json"),
+    ] {
+        let (parts, _) = answer(Status::bad_request("no"), accept);
+        assert_eq!(parts.headers["content-type"], expected, "{accept}");
+    }
+}
+
+#[test]
+fn our_own_protobuf_status_reads_back() {
+    let (_, body) = answer(Status::bad_request("what is this"), PROTOBUF);
+    let seen = protobuf::decode(&body).unwrap();
+    assert_eq!(seen.message, b"what is this");
+    assert!(!seen.names_an_object);
+}
+
+#[test]
+fn a_missing_route_is_told_from_a_missing_object() {
+    let json = Some(HeaderValue::from_static("application/json"));
+    let text = Some(HeaderValue::from_static("text/plain; charset=utf-8"));
+    let protobuf = Some(HeaderValue::from_static(PROTOBUF));
+    let route = format!(
+        r#"{{"kind":"Status","message":"{ROUTE_NOT_FOUND}","reason":"NotFound","details":{{}},"code":404}}"#
+    );
+    let object = r#"{"kind":"Status","message":"pods \"p\" not found","reason":"NotFound","details":{"name":"p","kind":"pods"},"code":404}"#;
+    let named = route.replace("{}", r#"{"name":"p"}"#);
+    assert!(is_route_not_found(json.as_ref(), route.as_bytes()));
+    assert!(!is_route_not_found(json.as_ref(), object.as_bytes()));
+    assert!(!is_route_not_found(json.as_ref(), named.as_bytes()));
+    assert!(!is_route_not_found(json.as_ref(), b"rubbish"));
+    assert!(is_route_not_found(text.as_ref(), b"404 page not found\n"));
+    assert!(!is_route_not_found(text.as_ref(), b"some extension server's words"));
+    assert!(!is_route_not_found(None, b"404 page not found\n"));
+
+    let mut status = Status::bad_request(ROUTE_NOT_FOUND);
+    assert!(is_route_not_found(protobuf.as_ref(), &protobuf::encode(&status)));
+    status.message = "pods \"p\" not found".into();
+    assert!(!is_route_not_found(protobuf.as_ref(), &protobuf::encode(&status)));
+    assert!(!is_route_not_found(protobuf.as_ref(), b"k8s\0\x0a\xff"));
+}
