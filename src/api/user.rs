@@ -1,5 +1,7 @@
 //! A Kubernetes user, as authentication knows it.
 
+use http::HeaderName;
+
 /// The anonymous user's name (upstream: `k8s.io/apiserver/pkg/authentication/user`).
 pub const ANONYMOUS: &str = "system:anonymous";
 /// The group of every user that was authenticated.
@@ -20,4 +22,30 @@ pub struct UserInfo {
     pub groups: Vec<String>,
     /// Key and one value; a key with several values stands several times.
     pub extra: Vec<(String, String)>,
+}
+
+/// The names of the headers in which a front proxy hands a user on (kube-apiserver's `--requestheader-*`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserHeaders {
+    /// The first of them that is not empty is the user's name.
+    pub username: Vec<HeaderName>,
+    /// The first of them that is not empty is the UID.
+    pub uid: Vec<HeaderName>,
+    /// Every value of each is a group.
+    pub group: Vec<HeaderName>,
+    /// Lower case; what follows the prefix is the percent-encoded extra key.
+    pub extra_prefixes: Vec<String>,
+}
+
+// === impl UserHeaders ===
+
+impl Default for UserHeaders {
+    fn default() -> Self {
+        Self {
+            username: vec![HeaderName::from_static("x-remote-user")],
+            uid: vec![HeaderName::from_static("x-remote-uid")],
+            group: vec![HeaderName::from_static("x-remote-group")],
+            extra_prefixes: vec!["x-remote-extra-".to_owned()],
+        }
+    }
 }

@@ -1,1 +1,220 @@
-//! Empty for now.
+//! Header hygiene: what goes off and what goes on before a message is sent to the next hop.
+//!
+//! The order is the security (I2): [`strip_hop_by_hop`] first, then [`IdentityFilter::strip`], and only then
+//! [`stamp`] and the loop header, so that nothing that a client names in `Connection` can remove what we write.
+
+use std::net::IpAddr;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{self, Entry},
+};
+
+use crate::api::{
+    status::Status,
+    user::{UserHeaders, UserInfo},
+};
+
+/// `true` on a request says: sent on by a peer already, never send it on again (KEP-4020).
+pub const PEER_PROXIED: HeaderName = HeaderName::from_static("x-kubernetes-peer-proxied");
+/// Names one request in the logs of every server that sees it.
+pub const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+/// The client's address, and those of the proxies between.
+pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// Headers that end at each hop whether `Connection` names them or not (RFC 9110, 7.6.1).
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    HTTP2_SETTINGS,
+];
+
+/// Removes what is meant for this connection only: the fixed set, and what every `Connection` line names.
+///
+/// Who a request speaks for cannot be named away: without its `Impersonate-User` it would run with more rights
+/// than its sender asked for (CVE-2021-31999 of another proxy).
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let nominated: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            .filter(|name| !is_end_to_end(name))
+            .collect();
+        for name in nominated {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+    if let Entry::Occupied(mut te) = headers.entry(header::TE) {
+        let trailers = te.iter().any(|value| {
+            value
+                .as_bytes()
+                .split(|byte| *byte == b',')
+                .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+        });
+        if trailers {
+            te.insert(HeaderValue::from_static("trailers"));
+        } else {
+            te.remove_entry_mult();
+        }
+    }
+}
+
+/// What `Connection` cannot take off a request.
+fn is_end_to_end(name: &HeaderName) -> bool {
+    [header::AUTHORIZATION, header::HOST, header::CONTENT_LENGTH, header::TE, AUDIT_ID, PEER_PROXIED]
+        .contains(name)
+        || name.as_str().starts_with("impersonate-")
+}
+
+/// Every header by which some API server would take a user's identity from us.
+#[derive(Clone, Debug, Default)]
+pub struct IdentityFilter {
+    /// In lower case, with hyphens.
+    names: Vec<String>,
+    /// In lower case, with hyphens.
+    prefixes: Vec<String>,
+}
+
+// === impl IdentityFilter ===
+
+impl IdentityFilter {
+    /// The standard names and those of every server and of the front proxy before us.
+    pub fn new<'a>(configured: impl IntoIterator<Item = &'a UserHeaders>) -> Self {
+        let mut filter = Self { names: Vec::new(), prefixes: vec!["x-remote-".to_owned()] };
+        for headers in configured {
+            let names = headers.username.iter().chain(&headers.uid).chain(&headers.group);
+            filter.names.extend(names.map(|name| normal(name.as_str())));
+            filter.prefixes.extend(headers.extra_prefixes.iter().map(|prefix| normal(prefix)));
+        }
+        filter.names.sort();
+        filter.names.dedup();
+        filter.prefixes.sort();
+        filter.prefixes.dedup();
+        filter
+    }
+
+    /// Removes them all (I1). Underscores count as hyphens: some servers behind a server read them so.
+    pub fn strip(&self, headers: &mut HeaderMap) {
+        let found: Vec<HeaderName> =
+            headers.keys().filter(|name| self.matches(name.as_str())).cloned().collect();
+        for name in found {
+            headers.remove(name);
+        }
+    }
+
+    fn matches(&self, name: &str) -> bool {
+        // Most headers differ in their first bytes from all of ours, and nothing is allocated for those.
+        if name.contains('_') {
+            let name = normal(name);
+            return self.matches_normal(&name);
+        }
+        self.matches_normal(name)
+    }
+
+    fn matches_normal(&self, name: &str) -> bool {
+        self.prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()))
+            || self.names.iter().any(|known| known == name)
+    }
+}
+
+fn normal(name: &str) -> String {
+    name.to_ascii_lowercase().replace('_', "-")
+}
+
+/// Writes a user into the headers that a server takes it from.
+///
+/// # Errors
+/// 401 if a part of the identity cannot stand in a header; leaving it out would make it somebody else's.
+pub fn stamp(headers: &mut HeaderMap, user: &UserInfo, names: &UserHeaders) -> Result<(), Status> {
+    let value = |text: &str| {
+        HeaderValue::from_bytes(text.as_bytes()).map_err(|_| {
+            Status::unauthorized("the client's identity has a control character and cannot be handed on")
+        })
+    };
+    if let Some(name) = names.username.first() {
+        headers.insert(name.clone(), value(&user.name)?);
+    }
+    if let Some(name) = names.uid.first()
+        && !user.uid.is_empty()
+    {
+        headers.insert(name.clone(), value(&user.uid)?);
+    }
+    if let Some(name) = names.group.first() {
+        for group in &user.groups {
+            headers.append(name.clone(), value(group)?);
+        }
+    }
+    if let Some(prefix) = names.extra_prefixes.first() {
+        for (key, extra) in &user.extra {
+            let name = HeaderName::from_bytes(format!("{prefix}{}", escape_key(key)).as_bytes())
+                .map_err(|_| Status::unauthorized("the client's identity has an unusable extra key"))?;
+            headers.append(name, value(extra)?);
+        }
+    }
+    Ok(())
+}
+
+/// As client-go's `headerKeyEscape`: what may not stand in a header's name, and `%`, is percent-encoded.
+fn escape_key(key: &str) -> String {
+    use std::fmt::Write as _;
+    key.bytes().fold(String::with_capacity(key.len()), |mut name, byte| {
+        if byte.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&byte) {
+            name.push(char::from(byte));
+        } else {
+            // Writing to a String does not fail.
+            let _ = write!(name, "%{byte:02x}");
+        }
+        name
+    })
+}
+
+/// The other way round; as upstream's `unescapeExtraKey`, a key that is no valid encoding stays as it is.
+pub(super) fn unescape_key(name: &str) -> String {
+    crate::api::request_info::decode(name).map_or_else(|_| name.to_owned(), std::borrow::Cow::into_owned)
+}
+
+/// Appends the client's address; what it brought itself counts only if it is `trusted`.
+pub fn forwarded_for(headers: &mut HeaderMap, client: IpAddr, trusted: bool) {
+    let mut chain = String::new();
+    if trusted {
+        for value in headers.get_all(&FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()) {
+            chain.push_str(value);
+            chain.push_str(", ");
+        }
+    } else {
+        headers.remove(REAL_IP);
+        headers.remove(header::FORWARDED);
+    }
+    chain.push_str(&client.to_canonical().to_string());
+    if let Ok(value) = HeaderValue::try_from(chain) {
+        headers.insert(FORWARDED_FOR, value);
+    }
+}
+
+/// Whether the request was sent on by a peer already. Another value than exactly one `true` is removed (I3).
+pub fn take_peer_proxied(headers: &mut HeaderMap) -> bool {
+    let mut values = headers.get_all(&PEER_PROXIED).iter();
+    let proxied = values.next().is_some_and(|value| value == "true") && values.next().is_none();
+    if !proxied {
+        headers.remove(&PEER_PROXIED);
+    }
+    proxied
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,160 @@
-//! Empty for now.
+//! Where a request goes: a pure decision on one snapshot.
+
+use crate::servers::source::ServerSet;
+
+/// What the catalog says of one request. See [`crate::discovery::catalog::Catalog::serving`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Serving {
+    /// Servers that list it, in a group-version that they do not call Stale themselves.
+    pub current: ServerSet,
+    /// Servers that list it in a group-version that they call Stale: its extension server is away.
+    pub stale: ServerSet,
+    /// Servers of which we do not know what they serve now.
+    pub unknown: ServerSet,
+    /// Servers that are fresh.
+    pub fresh: ServerSet,
+}
+
+/// What else the decision depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Situation {
+    /// The request is for a resource, not for discovery, health and the like.
+    pub is_resource: bool,
+    /// The request is for this very server's health or internals; no other may answer for it.
+    pub home_only: bool,
+    /// A peer sent it on (I3).
+    pub peer_proxied: bool,
+    /// `--reroute=on`.
+    pub reroute: bool,
+    /// The home of the request.
+    pub home: usize,
+    /// Every server.
+    pub all: ServerSet,
+    /// Servers that are healthy.
+    pub healthy: ServerSet,
+}
+
+/// Where to send a request, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// To home, and nobody else.
+    Home(Reason),
+    /// To one of these, as a peer's request.
+    Peers(ServerSet, Reason),
+    /// To nobody.
+    Unavailable(Reason),
+}
+
+/// Why a decision is as it is; shown in logs, metrics and `/debug/explain`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Home's discovery lists it.
+    HomeServes,
+    /// It is no request for a resource.
+    NotAResource,
+    /// A peer sent it on; it goes no further.
+    AlreadyProxied,
+    /// Rerouting is switched off.
+    RerouteOff,
+    /// Home does not list it; peers do.
+    PeersServe,
+    /// Home lists it but is not healthy; peers that list it stand in.
+    HomeUnhealthy,
+    /// Home's extension server is away; a peer's is not.
+    HomeStale,
+    /// Nobody lists it, and everybody was heard: home's own answer is right.
+    NobodyServes,
+    /// Nobody lists it, but not everybody was heard.
+    Unknown,
+    /// A peer sent it on, and home cannot answer.
+    ProxiedHomeUnavailable,
+}
+
+/// Decides. `serving` is not read for a request that is not for a resource.
+pub fn route(serving: Serving, situation: Situation) -> Decision {
+    use Decision::{Home, Peers, Unavailable};
+    let Situation { home, healthy, .. } = situation;
+    let me = ServerSet::one(home);
+    let home_healthy = healthy.contains(home);
+    let stand_ins = |able: ServerSet| able.without(me).intersection(healthy);
+
+    if situation.peer_proxied {
+        // The one reroute of this request has happened (I3): home answers, or nobody.
+        let others_answer = !home_healthy && !stand_ins(situation.all).is_empty();
+        return if others_answer { Unavailable(Reason::ProxiedHomeUnavailable) } else { Home(Reason::AlreadyProxied) };
+    }
+    if !situation.reroute {
+        return Home(Reason::RerouteOff);
+    }
+    if !situation.is_resource {
+        let peers = stand_ins(situation.all);
+        return if home_healthy || situation.home_only || peers.is_empty() {
+            Home(Reason::NotAResource)
+        } else {
+            Peers(peers, Reason::HomeUnhealthy)
+        };
+    }
+
+    let listed = serving.current.union(serving.stale);
+    if listed.contains(home) {
+        if !home_healthy {
+            let peers = stand_ins(serving.current);
+            return if peers.is_empty() { Home(Reason::HomeServes) } else { Peers(peers, Reason::HomeUnhealthy) };
+        }
+        // Only a fresh peer can be believed that its extension server is there.
+        let better = serving.current.intersection(serving.fresh).without(me);
+        return if serving.current.contains(home) || better.is_empty() {
+            Home(Reason::HomeServes)
+        } else {
+            Peers(better, Reason::HomeStale)
+        };
+    }
+    if !listed.is_empty() {
+        let peers = if serving.current.is_empty() { serving.stale } else { serving.current };
+        return Peers(peers, Reason::PeersServe);
+    }
+    if serving.unknown.is_empty() { Home(Reason::NobodyServes) } else { Unavailable(Reason::Unknown) }
+}
+
+// === impl Reason ===
+
+impl Reason {
+    /// One word for logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HomeServes => "home-serves",
+            Self::NotAResource => "not-a-resource",
+            Self::AlreadyProxied => "already-proxied",
+            Self::RerouteOff => "reroute-off",
+            Self::PeersServe => "peers-serve",
+            Self::HomeUnhealthy => "home-unhealthy",
+            Self::HomeStale => "home-stale",
+            Self::NobodyServes => "nobody-serves",
+            Self::Unknown => "unknown",
+            Self::ProxiedHomeUnavailable => "proxied-home-unavailable",
+        }
+    }
+
+    /// One sentence for people.
+    pub fn explain(self) -> &'static str {
+        match self {
+            Self::HomeServes => "home's discovery lists it",
+            Self::NotAResource => "it is not a request for a resource, so home answers",
+            Self::AlreadyProxied => "a peer sent it on already, so home answers and nobody else",
+            Self::RerouteOff => "rerouting is switched off, so home answers",
+            Self::PeersServe => "home's discovery does not list it, that of these peers does",
+            Self::HomeUnhealthy => "home is not healthy, and these peers can answer in its place",
+            Self::HomeStale => "home lists it as Stale (its extension server is away), these peers as Current",
+            Self::NobodyServes => "no server's discovery lists it, so home's own answer is right",
+            Self::Unknown => {
+                "no server that was heard lists it, but not every server was heard, and ignorance is no 404"
+            }
+            Self::ProxiedHomeUnavailable => {
+                "a peer sent it on already and home is not healthy; it goes no further"
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,112 @@
-//! Empty for now.
+//! How an API server is doing, as we last saw it.
+//!
+//! *Healthy* means: the last connect worked, the last discovery fetch worked, and the server does not say of
+//! itself that it is not ready. It decides who is asked first, never who may be asked at all.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+/// Shared by everything that talks to one API server.
+#[derive(Debug)]
+pub struct Health {
+    /// The last connect worked, and nothing was heard of a loss since.
+    connected: AtomicBool,
+    /// The last discovery fetch worked.
+    fetched: AtomicBool,
+    /// `/readyz` did not answer with a 5xx.
+    ready: AtomicBool,
+    /// Counts losses of contact, so that a watcher cannot miss a short one.
+    losses: AtomicU64,
+    last_contact: Mutex<Option<Instant>>,
+    last_error: Mutex<Option<String>>,
+    /// Something changed that the refresh task should look at now.
+    changed: Notify,
+}
+
+// === impl Health ===
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            connected: AtomicBool::new(false),
+            fetched: AtomicBool::new(false),
+            ready: AtomicBool::new(true),
+            losses: AtomicU64::new(0),
+            last_contact: Mutex::new(None),
+            last_error: Mutex::new(None),
+            changed: Notify::new(),
+        }
+    }
+}
+
+impl Health {
+    /// See the module's documentation.
+    pub fn is_healthy(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+            && self.fetched.load(Ordering::Relaxed)
+            && self.ready.load(Ordering::Relaxed)
+    }
+
+    /// Whether the last connect worked and the connection was not lost since.
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// How often contact was lost so far.
+    pub fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Acquire)
+    }
+
+    /// When an answer last came.
+    pub fn last_contact(&self) -> Option<Instant> {
+        *self.last_contact.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What went wrong last, for people.
+    pub fn last_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The server answered, whatever it said.
+    pub fn contact(&self) {
+        *self.last_contact.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.connected.store(true, Ordering::Relaxed);
+    }
+
+    /// A connect failed, or the server was declared dead.
+    pub fn lost(&self, error: impl Into<String>) {
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.into());
+        if self.connected.swap(false, Ordering::Relaxed) {
+            self.losses.fetch_add(1, Ordering::Release);
+            self.changed.notify_one();
+        }
+    }
+
+    /// A connection that we relied on went away; the next one may lead to another process.
+    pub fn disconnected(&self) {
+        self.losses.fetch_add(1, Ordering::Release);
+        self.changed.notify_one();
+    }
+
+    /// A discovery fetch ended.
+    pub fn fetched(&self, result: Result<(), &str>) {
+        self.fetched.store(result.is_ok(), Ordering::Relaxed);
+        if let Err(error) = result {
+            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_owned());
+        }
+    }
+
+    /// What `/readyz` said.
+    pub fn ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+
+    /// Ends when contact was lost or broken; at once if that happened since the last call.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}

@@ -1,1 +1,42 @@
-//! Empty for now.
+//! Which of several servers is asked.
+
+use super::source::{Fleet, ServerSet};
+
+/// The candidates in the order in which to try them: healthy before not, then the least outstanding.
+///
+/// `tie` breaks ties, so that equally busy servers share; pass a random number.
+pub fn order(fleet: &Fleet, candidates: ServerSet, tie: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = candidates.iter().collect();
+    let count = order.len().max(1);
+    order.sort_by_key(|index| {
+        let server = fleet.get(*index);
+        (!server.health.is_healthy(), server.load.requests(), (index + tie) % count)
+    });
+    order
+}
+
+/// The less busy of two healthy servers chosen at random; of any two if none is healthy.
+///
+/// `random` gives a number below its argument.
+pub fn least_of_two(
+    fleet: &Fleet,
+    among: ServerSet,
+    mut random: impl FnMut(usize) -> usize,
+) -> Option<usize> {
+    let healthy = among.intersection(fleet.healthy());
+    let candidates: Vec<usize> = if healthy.is_empty() { among } else { healthy }.iter().collect();
+    let busy = |index: usize| {
+        let load = &fleet.get(index).load;
+        (load.requests(), load.watches())
+    };
+    match candidates.len() {
+        0 => None,
+        1 => Some(candidates[0]),
+        count => {
+            let first = random(count);
+            let second = (first + 1 + random(count - 1)) % count;
+            let (first, second) = (candidates[first], candidates[second]);
+            Some(if busy(second) < busy(first) { second } else { first })
+        }
+    }
+}

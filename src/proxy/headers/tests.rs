@@ -1,0 +1,142 @@
+use super::*;
+
+fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines {
+        headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    headers
+}
+
+fn names(headers: &HeaderMap) -> Vec<&str> {
+    let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn i2_every_connection_line_names_headers_that_go() {
+    let mut headers = map(&[
+        ("connection", "close, X-One"),
+        ("connection", "x-two"),
+        ("x-one", "1"),
+        ("x-two", "2"),
+        ("x-three", "3"),
+        ("keep-alive", "timeout=5"),
+        ("upgrade", "h2c"),
+        ("http2-settings", "AAMAAABkAAQAAP__"),
+        ("transfer-encoding", "chunked"),
+    ]);
+    strip_hop_by_hop(&mut headers);
+    assert_eq!(names(&headers), ["x-three"]);
+}
+
+#[test]
+fn i2_connection_cannot_name_away_whom_a_request_speaks_for() {
+    let mut headers = map(&[
+        ("connection", "Impersonate-User, Authorization, x-kubernetes-peer-proxied, impersonate-extra-a"),
+        ("impersonate-user", "jane"),
+        ("impersonate-extra-a", "b"),
+        ("authorization", "Bearer t"),
+        ("x-kubernetes-peer-proxied", "true"),
+    ]);
+    strip_hop_by_hop(&mut headers);
+    assert_eq!(
+        names(&headers),
+        ["authorization", "impersonate-extra-a", "impersonate-user", "x-kubernetes-peer-proxied"]
+    );
+}
+
+#[test]
+fn only_trailers_remains_of_te() {
+    let mut headers = map(&[("te", "gzip"), ("te", "deflate;q=0.5, Trailers")]);
+    strip_hop_by_hop(&mut headers);
+    assert_eq!(headers.get_all("te").iter().collect::<Vec<_>>(), ["trailers"]);
+    let mut headers = map(&[("te", "gzip"), ("te", "deflate")]);
+    strip_hop_by_hop(&mut headers);
+    assert!(headers.is_empty());
+}
+
+#[test]
+fn i1_identity_headers_of_any_server_in_any_spelling_go() {
+    let own = UserHeaders {
+        username: vec![HeaderName::from_static("x-user")],
+        uid: Vec::new(),
+        group: vec![HeaderName::from_static("x-groups")],
+        extra_prefixes: vec!["x-more-".into()],
+    };
+    let filter = IdentityFilter::new([&UserHeaders::default(), &own]);
+    let mut headers = map(&[
+        ("x-remote-user", "admin"),
+        ("x_remote_user", "admin"),
+        ("x-remote_group", "system:masters"),
+        ("x-remote-extra-scopes%2fx", "y"),
+        ("x-remote-uid", "1"),
+        ("x-remote-anything", "1"),
+        ("x-user", "admin"),
+        ("x-groups", "system:masters"),
+        ("x-more-scopes", "y"),
+        ("x-userful", "stays"),
+        ("accept", "*/*"),
+    ]);
+    filter.strip(&mut headers);
+    assert_eq!(names(&headers), ["accept", "x-userful"]);
+}
+
+#[test]
+fn a_user_is_stamped_as_client_go_would() {
+    let user = UserInfo {
+        name: "jane".into(),
+        uid: "u-1".into(),
+        groups: vec!["dev".into(), "ops".into()],
+        extra: vec![
+            ("authentication.kubernetes.io/credential-id".into(), "X509SHA256=ab".into()),
+            ("a%b".into(), "1".into()),
+            ("a%b".into(), "2".into()),
+        ],
+    };
+    let mut headers = HeaderMap::new();
+    stamp(&mut headers, &user, &UserHeaders::default()).unwrap();
+    assert_eq!(headers["x-remote-user"], "jane");
+    assert_eq!(headers["x-remote-uid"], "u-1");
+    assert_eq!(headers.get_all("x-remote-group").iter().collect::<Vec<_>>(), ["dev", "ops"]);
+    assert_eq!(headers["x-remote-extra-authentication.kubernetes.io%2fcredential-id"], "X509SHA256=ab");
+    assert_eq!(headers.get_all("x-remote-extra-a%25b").iter().collect::<Vec<_>>(), ["1", "2"]);
+    assert_eq!(unescape_key("authentication.kubernetes.io%2fcredential-id"), user.extra[0].0);
+}
+
+#[test]
+fn an_identity_that_no_header_can_carry_is_refused() {
+    let user = UserInfo { name: "jane\nX-Remote-Group: system:masters".into(), ..UserInfo::default() };
+    assert_eq!(stamp(&mut HeaderMap::new(), &user, &UserHeaders::default()).unwrap_err().code, 401);
+}
+
+#[test]
+fn an_untrusted_clients_own_forwarding_headers_do_not_count() {
+    let brought = [("x-forwarded-for", "6.6.6.6"), ("x-real-ip", "6.6.6.6"), ("forwarded", "for=6.6.6.6")];
+    let mut headers = map(&brought);
+    forwarded_for(&mut headers, "10.1.2.3".parse().unwrap(), false);
+    assert_eq!(headers, map(&[("x-forwarded-for", "10.1.2.3")]));
+
+    let mut headers = map(&brought[..1]);
+    forwarded_for(&mut headers, "::ffff:10.1.2.3".parse().unwrap(), true);
+    assert_eq!(headers, map(&[("x-forwarded-for", "6.6.6.6, 10.1.2.3")]));
+}
+
+#[test]
+fn i3_only_exactly_one_true_counts_as_peer_proxied() {
+    for (values, expected) in [
+        (&["true"][..], true),
+        (&["false"], false),
+        (&["TRUE"], false),
+        (&[""], false),
+        (&["false", "true"], false),
+        (&["true", "true"], false),
+        (&[], false),
+    ] {
+        let lines: Vec<_> = values.iter().map(|value| ("x-kubernetes-peer-proxied", *value)).collect();
+        let mut headers = map(&lines);
+        assert_eq!(take_peer_proxied(&mut headers), expected, "{values:?}");
+        assert_eq!(headers.len(), usize::from(expected), "{values:?}");
+    }
+}
