@@ -1,1 +1,219 @@
-//! Empty for now.
+//! Asking one API server what it serves, with our own identity.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use tokio::time;
+
+use super::catalog::{DiscoveryPath, Document, Part};
+use crate::{
+    api::{
+        discovery::{GroupDiscoveryList, ParseError},
+        media_type,
+        user::UserInfo,
+    },
+    body::{self, Body},
+    servers::{Class, Server},
+};
+
+/// How a fetch is bounded.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// For everything together.
+    pub timeout: Duration,
+    /// For each document, in bytes.
+    pub max_document: usize,
+    /// For one question to `/readyz`.
+    pub probe_timeout: Duration,
+}
+
+/// Who asks, and within which bounds.
+#[derive(Clone, Debug)]
+pub struct Fetcher {
+    /// Our own identity.
+    pub user: Arc<UserInfo>,
+    /// See [`Bounds`].
+    pub bounds: Bounds,
+}
+
+/// Why a fetch failed; what was known before stays.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says it")]
+pub enum FetchError {
+    #[error("{path}: no answer: {error}")]
+    NoAnswer { path: &'static str, error: String },
+    #[error("no whole answer within {0:?}")]
+    Timeout(Duration),
+    #[error(
+        "{path}: answered {status}; may our user read it there? \
+         (see --proxy-client-cert-file, --proxy-user and the server's --requestheader-* flags)"
+    )]
+    Refused { path: &'static str, status: StatusCode },
+    #[error("{path}: answered {status}; a redirect is never followed")]
+    Redirect { path: &'static str, status: StatusCode },
+    #[error("{path}: answered {status}")]
+    Status { path: &'static str, status: StatusCode },
+    #[error("{path}: the answer's type is {content_type:?}, not aggregated discovery v2")]
+    MediaType { path: &'static str, content_type: String },
+    #[error("{path}: the document is larger than {limit} bytes")]
+    TooLarge { path: &'static str, limit: usize },
+    #[error("{path}: the answer broke off: {error}")]
+    Broken { path: &'static str, error: String },
+    #[error("{path}: {error}")]
+    Rubbish { path: &'static str, error: ParseError },
+    #[error("the document lacks {dropped}, which it had, and the server says that it is not ready")]
+    NotReady { dropped: String },
+}
+
+// === impl Fetcher ===
+
+impl Fetcher {
+    /// Fetches both documents. `Ok(None)` says that `known` is still right.
+    ///
+    /// A document that drops anything is only believed between two answers of 200 from `/readyz` (I7): a
+    /// starting kube-apiserver answers `/apis` without its CRDs for a while.
+    ///
+    /// # Errors
+    /// Why nothing new is known.
+    pub async fn fetch(
+        &self,
+        server: &Arc<Server>,
+        known: Option<&Arc<Document>>,
+    ) -> Result<Option<Arc<Document>>, FetchError> {
+        let limit = self.bounds.timeout;
+        let whole = async {
+            let Some(fetched) = self.documents(server, known.map(|known| &**known)).await? else {
+                return Ok(None);
+            };
+            let Some(dropped) = known.and_then(|known| known.dropped_by(&fetched)) else {
+                return Ok(Some(Arc::new(fetched)));
+            };
+            if !self.is_ready(server).await {
+                return Err(FetchError::NotReady { dropped });
+            }
+            let confirmed = self.documents(server, Some(&fetched)).await?.unwrap_or(fetched);
+            if !self.is_ready(server).await {
+                return Err(FetchError::NotReady { dropped });
+            }
+            Ok(Some(Arc::new(confirmed)))
+        };
+        time::timeout(limit, whole).await.unwrap_or(Err(FetchError::Timeout(limit)))
+    }
+
+    /// Both documents and the version, or `None` if neither document changed.
+    async fn documents(
+        &self,
+        server: &Arc<Server>,
+        known: Option<&Document>,
+    ) -> Result<Option<Document>, FetchError> {
+        let part = |path| self.part(server, path, known.map(|known| known.part(path)));
+        let (api, apis) = futures_util::try_join!(part(DiscoveryPath::Api), part(DiscoveryPath::Apis))?;
+        if let (None, None, Some(_)) = (&api, &apis, known) {
+            return Ok(None);
+        }
+        let old = known.cloned().unwrap_or_default();
+        let version = self.version(server).await.or(old.version);
+        Ok(Some(Document { api: api.unwrap_or(old.api), apis: apis.unwrap_or(old.apis), version }))
+    }
+
+    async fn part(
+        &self,
+        server: &Arc<Server>,
+        path: DiscoveryPath,
+        known: Option<&Part>,
+    ) -> Result<Option<Part>, FetchError> {
+        let path = path.as_str();
+        let mut request = self.request(path);
+        let headers = request.headers_mut();
+        headers.insert(header::ACCEPT, HeaderValue::from_static(media_type::ACCEPT_NOPEER));
+        let etag = known.and_then(|known| known.etag.as_deref());
+        if let Some(etag) = etag.and_then(|etag| HeaderValue::from_str(etag).ok()) {
+            headers.insert(header::IF_NONE_MATCH, etag);
+        }
+        let response = self.send(server, path, request).await?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_MODIFIED if etag.is_some() => return Ok(None),
+            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+                return Err(FetchError::Refused { path, status });
+            }
+            status if status.is_redirection() => return Err(FetchError::Redirect { path, status }),
+            status => return Err(FetchError::Status { path, status }),
+        }
+        let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let content_type = text(header::CONTENT_TYPE).unwrap_or_default();
+        if !media_type::is_aggregated_v2(content_type) {
+            return Err(FetchError::MediaType { path, content_type: content_type.to_owned() });
+        }
+        let etag = text(header::ETAG).map(str::to_owned);
+        let bytes = collect(path, response.into_body(), self.bounds.max_document).await?;
+        // Tens of milliseconds with thousands of CRDs.
+        let list = tokio::task::spawn_blocking(move || GroupDiscoveryList::parse(&bytes))
+            .await
+            .map_err(|error| FetchError::Broken { path, error: error.to_string() })?
+            .map_err(|error| FetchError::Rubbish { path, error })?;
+        Ok(Some(Part { list, etag }))
+    }
+
+    /// `major.minor`; not knowing it is no failure, only `--home-preference` reads it.
+    async fn version(&self, server: &Arc<Server>) -> Option<(u32, u32)> {
+        const PATH: &str = "/version";
+        let response = self.send(server, PATH, self.request(PATH)).await.ok()?;
+        let bytes = collect(PATH, response.into_body(), 64 << 10).await.ok()?;
+        let version: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+        // Some vendors write "32+".
+        let number = |key: &str| version[key].as_str()?.trim_end_matches('+').parse().ok();
+        Some((number("major")?, number("minor")?))
+    }
+
+    /// Asks `/readyz`. Whatever comes back shows that the server is there.
+    ///
+    /// # Errors
+    /// If nothing came back.
+    pub async fn probe(&self, server: &Arc<Server>) -> Result<StatusCode, FetchError> {
+        const PATH: &str = "/readyz";
+        let limit = self.bounds.probe_timeout;
+        time::timeout(limit, self.send(server, PATH, self.request(PATH)))
+            .await
+            .unwrap_or(Err(FetchError::Timeout(limit)))
+            .map(|response| response.status())
+    }
+
+    async fn is_ready(&self, server: &Arc<Server>) -> bool {
+        self.probe(server).await.is_ok_and(|status| status == StatusCode::OK)
+    }
+
+    fn request(&self, path: &'static str) -> Request<Body> {
+        let mut request = Request::new(body::empty());
+        *request.uri_mut() = http::Uri::from_static(path);
+        request
+    }
+
+    async fn send(
+        &self,
+        server: &Arc<Server>,
+        path: &'static str,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, FetchError> {
+        server
+            .send_as(&self.user, request)
+            .await
+            .map_err(|error| FetchError::NoAnswer { path, error: error.to_string() })
+    }
+}
+
+/// Reads a body up to a limit.
+async fn collect(path: &'static str, mut body: Body, limit: usize) -> Result<Bytes, FetchError> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| FetchError::Broken { path, error: error.to_string() })?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > limit {
+            return Err(FetchError::TooLarge { path, limit });
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.freeze())
+}

@@ -1,19 +1,7 @@
 //! Where a request goes: a pure decision on one snapshot.
 
-use crate::servers::source::ServerSet;
+use crate::{discovery::catalog::Serving, servers::source::ServerSet};
 
-/// What the catalog says of one request. See [`crate::discovery::catalog::Catalog::serving`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Serving {
-    /// Servers that list it, in a group-version that they do not call Stale themselves.
-    pub current: ServerSet,
-    /// Servers that list it in a group-version that they call Stale: its extension server is away.
-    pub stale: ServerSet,
-    /// Servers of which we do not know what they serve now.
-    pub unknown: ServerSet,
-    /// Servers that are fresh.
-    pub fresh: ServerSet,
-}
 
 /// What else the decision depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +20,10 @@ pub struct Situation {
     pub all: ServerSet,
     /// Servers that are healthy.
     pub healthy: ServerSet,
+    /// Servers that are fresh.
+    pub fresh: ServerSet,
+    /// Servers of which we do not know what they serve now.
+    pub unknown: ServerSet,
 }
 
 /// Where to send a request, and why.
@@ -102,7 +94,7 @@ pub fn route(serving: Serving, situation: Situation) -> Decision {
             return if peers.is_empty() { Home(Reason::HomeServes) } else { Peers(peers, Reason::HomeUnhealthy) };
         }
         // Only a fresh peer can be believed that its extension server is there.
-        let better = serving.current.intersection(serving.fresh).without(me);
+        let better = serving.current.intersection(situation.fresh).without(me);
         return if serving.current.contains(home) || better.is_empty() {
             Home(Reason::HomeServes)
         } else {
@@ -113,7 +105,7 @@ pub fn route(serving: Serving, situation: Situation) -> Decision {
         let peers = if serving.current.is_empty() { serving.stale } else { serving.current };
         return Peers(peers, Reason::PeersServe);
     }
-    if serving.unknown.is_empty() { Home(Reason::NobodyServes) } else { Unavailable(Reason::Unknown) }
+    if situation.unknown.is_empty() { Home(Reason::NobodyServes) } else { Unavailable(Reason::Unknown) }
 }
 
 // === impl Reason ===

@@ -16,11 +16,13 @@ fn situation() -> Situation {
         home: HOME,
         all: set(&[0, 1, 2]),
         healthy: set(&[0, 1, 2]),
+        fresh: set(&[0, 1, 2]),
+        unknown: ServerSet::EMPTY,
     }
 }
 
 fn serving(current: &[usize]) -> Serving {
-    Serving { current: set(current), fresh: set(&[0, 1, 2]), ..Serving::default() }
+    Serving { current: set(current), stale: ServerSet::EMPTY }
 }
 
 #[test]
@@ -42,8 +44,8 @@ fn an_unhealthy_peer_that_alone_lists_it_is_still_tried() {
 #[test]
 fn i8_nobody_lists_it_is_homes_answer_only_when_everybody_was_heard() {
     assert_eq!(route(serving(&[]), situation()), Decision::Home(Reason::NobodyServes));
-    let unheard = Serving { unknown: set(&[2]), ..serving(&[]) };
-    assert_eq!(route(unheard, situation()), Decision::Unavailable(Reason::Unknown));
+    let unheard = Situation { unknown: set(&[2]), ..situation() };
+    assert_eq!(route(serving(&[]), unheard), Decision::Unavailable(Reason::Unknown));
 }
 
 #[test]
@@ -69,8 +71,8 @@ fn a_healthy_peer_stands_in_for_an_unhealthy_home() {
 fn what_home_calls_stale_goes_to_a_fresh_peer_that_calls_it_current() {
     let stale_at_home = Serving { stale: set(&[0]), ..serving(&[1]) };
     assert_eq!(route(stale_at_home, situation()), Decision::Peers(set(&[1]), Reason::HomeStale));
-    let peer_not_fresh = Serving { fresh: set(&[0]), ..stale_at_home };
-    assert_eq!(route(peer_not_fresh, situation()), Decision::Home(Reason::HomeServes));
+    let peer_not_fresh = Situation { fresh: set(&[0]), ..situation() };
+    assert_eq!(route(stale_at_home, peer_not_fresh), Decision::Home(Reason::HomeServes));
 }
 
 #[test]
@@ -88,8 +90,8 @@ fn i3_and_i8_hold_in_every_situation() {
         for unknown in sets() {
             for healthy in sets() {
                 for peer_proxied in [false, true] {
-                    let serving = Serving { unknown, ..Serving { current, ..serving(&[]) } };
-                    let decision = route(serving, Situation { peer_proxied, healthy, ..situation() });
+                    let serving = Serving { current, stale: ServerSet::EMPTY };
+                    let decision = route(serving, Situation { peer_proxied, healthy, unknown, ..situation() });
                     match decision {
                         Decision::Peers(peers, _) => {
                             assert!(!peer_proxied && !peers.is_empty() && !peers.contains(HOME));

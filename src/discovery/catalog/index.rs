@@ -1,0 +1,177 @@
+//! Group, version, resource, scope, subresource, verb → servers.
+
+use std::collections::HashMap;
+
+use super::Serving;
+use crate::{
+    api::{
+        discovery::{GroupDiscoveryList, ResourceDiscovery, VersionDiscovery},
+        request_info::RequestInfo,
+    },
+    servers::source::ServerSet,
+};
+
+/// Verbs that discovery lists; a request has exactly one of them or none.
+const VERBS: [&str; 8] =
+    ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
+
+type Map<T> = HashMap<Box<str>, T>;
+
+/// Nested by name, so that a look-up by what a path says allocates nothing.
+#[derive(Default)]
+pub(super) struct Index {
+    groups: Map<Map<Version>>,
+}
+
+#[derive(Default)]
+struct Version {
+    /// Servers that call it Stale.
+    stale: ServerSet,
+    resources: Map<Resource>,
+}
+
+#[derive(Default)]
+struct Resource {
+    namespaced: ServerSet,
+    cluster: ServerSet,
+    verbs: Verbs,
+    subresources: Map<Verbs>,
+}
+
+/// For each of [`VERBS`], who lists it.
+#[derive(Default)]
+struct Verbs([ServerSet; VERBS.len()]);
+
+// === impl Index ===
+
+impl Index {
+    pub(super) fn add(&mut self, server: usize, list: &GroupDiscoveryList) {
+        for group in &list.items {
+            let versions = entry(&mut self.groups, group.name());
+            for listed in &group.versions {
+                entry(versions, &listed.version).add(server, listed);
+            }
+        }
+    }
+
+    pub(super) fn serving(&self, info: &RequestInfo<'_>) -> Serving {
+        let Some(version) = self.groups.get(info.group).and_then(|group| group.get(info.version)) else {
+            return Serving::default();
+        };
+        let Some(resource) = version.resources.get(info.resource) else { return Serving::default() };
+        let listed = resource.listed(info);
+        Serving { current: listed.without(version.stale), stale: listed.intersection(version.stale) }
+    }
+}
+
+// === impl Version ===
+
+impl Version {
+    fn add(&mut self, server: usize, listed: &VersionDiscovery) {
+        if listed.freshness.is_stale() {
+            self.stale.insert(server);
+        }
+        for resource in &listed.resources {
+            entry(&mut self.resources, &resource.resource).add(server, resource);
+        }
+    }
+}
+
+// === impl Resource ===
+
+impl Resource {
+    fn add(&mut self, server: usize, listed: &ResourceDiscovery) {
+        if listed.scope == "Namespaced" {
+            self.namespaced.insert(server);
+        } else {
+            self.cluster.insert(server);
+        }
+        self.verbs.add(server, listed.verbs());
+        for subresource in &listed.subresources {
+            entry(&mut self.subresources, &subresource.subresource).add(server, subresource.verbs());
+        }
+    }
+
+    /// Servers that have a route for the request. A path of a shape that no server has a route for (an object
+    /// of a namespaced resource without a namespace, say) is listed by nobody: else a client could make us
+    /// distrust a server by asking it for nonsense.
+    fn listed(&self, info: &RequestInfo<'_>) -> ServerSet {
+        let verbs = match info.subresource {
+            "" => Some(&self.verbs),
+            subresource => self.subresources.get(subresource),
+        };
+        let Some(verbs) = verbs else { return ServerSet::EMPTY };
+        if info.parts > 3 && info.subresource != "proxy" {
+            return ServerSet::EMPTY;
+        }
+        let in_namespace = !info.namespace.is_empty() && info.resource != "namespaces";
+        let scope = match (in_namespace, info.parts) {
+            (true, _) => self.namespaced,
+            // Across all namespaces.
+            (false, 1) => self.cluster.union(self.namespaced),
+            (false, _) => self.cluster,
+        };
+        verbs.get(&info.verb).intersection(scope)
+    }
+}
+
+// === impl Verbs ===
+
+impl Verbs {
+    fn add(&mut self, server: usize, listed: &[String]) {
+        for verb in listed {
+            if let Some(at) = VERBS.iter().position(|known| known == verb) {
+                self.0[at].insert(server);
+            }
+        }
+    }
+
+    fn get(&self, verb: &str) -> ServerSet {
+        VERBS.iter().position(|known| *known == verb).map_or(ServerSet::EMPTY, |at| self.0[at])
+    }
+}
+
+/// The entry of a name, made if it is new; the name is copied only then.
+fn entry<'a, T: Default>(map: &'a mut Map<T>, name: &str) -> &'a mut T {
+    if !map.contains_key(name) {
+        map.insert(name.into(), T::default());
+    }
+    map.get_mut(name).expect("it was just put in")
+}
+
+/// The first thing that `older` lists and `newer` does not.
+pub(super) fn dropped(older: &GroupDiscoveryList, newer: &GroupDiscoveryList) -> Option<String> {
+    let mut now = Index::default();
+    now.add(0, newer);
+    for group in &older.items {
+        for version in &group.versions {
+            let name = || format!("{}/{}", group.name(), version.version);
+            let Some(found) = now.groups.get(group.name()).and_then(|group| group.get(&*version.version))
+            else {
+                return Some(name());
+            };
+            for resource in &version.resources {
+                let name = || format!("{} {}", name(), resource.resource);
+                let Some(found) = found.resources.get(&*resource.resource) else { return Some(name()) };
+                if let Some(verb) = resource.verbs().iter().find(|verb| lacks(&found.verbs, verb)) {
+                    return Some(format!("{}, verb {verb}", name()));
+                }
+                for subresource in &resource.subresources {
+                    let name = || format!("{}/{}", name(), subresource.subresource);
+                    let Some(found) = found.subresources.get(&*subresource.subresource) else {
+                        return Some(name());
+                    };
+                    if let Some(verb) = subresource.verbs().iter().find(|verb| lacks(found, verb)) {
+                        return Some(format!("{}, verb {verb}", name()));
+                    }
+                }
+            }
+        }
+    }
+    None
+}
+
+/// A verb that we know and `found` does not have.
+fn lacks(found: &Verbs, verb: &str) -> bool {
+    VERBS.contains(&verb) && found.get(verb).is_empty()
+}

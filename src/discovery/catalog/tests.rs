@@ -1,0 +1,107 @@
+use http::Method;
+
+use super::{index::Index, *};
+use crate::api::request_info;
+
+fn list(json: serde_json::Value) -> GroupDiscoveryList {
+    let document = serde_json::json!({
+        "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": json,
+    });
+    GroupDiscoveryList::parse(document.to_string().as_bytes()).unwrap()
+}
+
+/// Pods with `subresources`, and cluster-scoped nodes, in the core group.
+fn core(subresources: &[&str]) -> GroupDiscoveryList {
+    let subresources: Vec<_> = subresources
+        .iter()
+        .map(|name| serde_json::json!({"subresource": name, "verbs": ["get", "patch", "update"]}))
+        .collect();
+    let verbs = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+    list(serde_json::json!([{"metadata": {}, "versions": [{"version": "v1", "freshness": "Current", "resources": [
+        {"resource": "nodes", "scope": "Cluster", "singularResource": "node", "verbs": verbs},
+        {"resource": "namespaces", "scope": "Cluster", "singularResource": "namespace", "verbs": verbs,
+         "subresources": [{"subresource": "finalize", "verbs": ["update"]}]},
+        {"resource": "pods", "scope": "Namespaced", "singularResource": "pod", "verbs": verbs,
+         "subresources": subresources},
+    ]}]}]))
+}
+
+fn who(index: &Index, method: &Method, target: &str) -> Vec<usize> {
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    let decoded = request_info::decode(path).unwrap();
+    let info = RequestInfo::parse(method, path, &decoded, query).unwrap();
+    index.serving(&info).current.iter().collect()
+}
+
+#[test]
+fn a_request_is_listed_by_group_version_resource_scope_subresource_and_verb() {
+    let mut index = Index::default();
+    index.add(0, &core(&["status", "proxy"]));
+    index.add(1, &core(&["status", "proxy", "resize"]));
+    let (get, patch, post, put) = (Method::GET, Method::PATCH, Method::POST, Method::PUT);
+    let both: &[usize] = &[0, 1];
+    for (method, target, expected) in [
+        (&get, "/api/v1/pods", both),
+        (&get, "/api/v1/pods?watch=1", both),
+        (&get, "/api/v1/watch/pods", both),
+        (&get, "/api/v1/namespaces/x/pods/p", both),
+        (&patch, "/api/v1/namespaces/x/pods/p/resize", &[1]),
+        (&post, "/api/v1/namespaces/x/pods/p/resize", &[]),
+        (&patch, "/api/v1/namespaces/x/pods/p/status", both),
+        (&put, "/api/v1/namespaces/x/finalize", both),
+        (&get, "/api/v1/namespaces/x", both),
+        (&get, "/api/v1/nodes/n", both),
+        (&get, "/api/v1/namespaces/x/pods/p/proxy/a/b/c", both),
+        (&get, "/api/v1/things", &[]),
+        (&get, "/api/v2/pods", &[]),
+        (&get, "/apis/apps/v1/pods", &[]),
+        (&Method::OPTIONS, "/api/v1/pods", &[]),
+    ] {
+        assert_eq!(who(&index, method, target), expected, "{method} {target}");
+    }
+}
+
+#[test]
+fn a_path_that_no_server_has_a_route_for_is_listed_by_nobody() {
+    let mut index = Index::default();
+    index.add(0, &core(&["status"]));
+    for target in [
+        "/api/v1/pods/p",
+        "/api/v1/pods/p/status",
+        "/api/v1/namespaces/x/nodes",
+        "/api/v1/namespaces/x/nodes/n",
+        "/api/v1/namespaces/x/pods/p/status/more",
+    ] {
+        assert!(who(&index, &Method::GET, target).is_empty(), "{target}");
+    }
+}
+
+#[test]
+fn a_group_version_that_a_server_calls_stale_is_told_apart() {
+    let metrics = |freshness: &str| {
+        list(serde_json::json!([{"metadata": {"name": "metrics.k8s.io"}, "versions": [
+            {"version": "v1beta1", "freshness": freshness, "resources": [
+                {"resource": "nodes", "scope": "Cluster", "singularResource": "", "verbs": ["get"]}]}]}]))
+    };
+    let mut index = Index::default();
+    index.add(0, &metrics("Stale"));
+    index.add(1, &metrics("Current"));
+    let path = "/apis/metrics.k8s.io/v1beta1/nodes/n";
+    let info = RequestInfo::parse(&Method::GET, path, path, None).unwrap();
+    let serving = index.serving(&info);
+    assert_eq!((serving.current, serving.stale), (ServerSet::one(1), ServerSet::one(0)));
+}
+
+#[test]
+fn i7_whatever_a_newer_document_drops_is_named() {
+    let document = |list| Document { api: Part { list, etag: None }, ..Document::default() };
+    let full = document(core(&["status", "resize"]));
+    assert_eq!(full.dropped_by(&full), None);
+    assert_eq!(document(core(&["status"])).dropped_by(&full), None);
+    assert_eq!(full.dropped_by(&document(core(&["status"]))).as_deref(), Some("/v1 pods/resize"));
+    assert_eq!(full.dropped_by(&Document::default()).as_deref(), Some("/v1"));
+    let mut fewer = core(&["status", "resize"]);
+    let version = Arc::make_mut(&mut fewer.items[0].versions[0]);
+    version.resources[0].verbs = Some(vec!["get".into()]);
+    assert_eq!(full.dropped_by(&document(fewer)).as_deref(), Some("/v1 nodes, verb create"));
+}
