@@ -1,6 +1,177 @@
 //! The API servers: where they are, how healthy, and the connections to them.
+//!
+//! Upstream connections come in classes that are never mixed (I4). kube-apiserver answers any anonymous or 401
+//! request on HTTP/2 with GOAWAY, and may drop the streams behind it; if everybody shared a connection, one
+//! client without credentials could break everybody's requests.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, Request, Response};
+
+use crate::{
+    api::{
+        status::Status,
+        user::{UserHeaders, UserInfo},
+    },
+    body::Body,
+};
 
 pub mod health;
 pub mod pick;
 pub mod pool;
 pub mod source;
+mod tokens;
+
+use health::Health;
+use pool::{Event, Pool, SendError};
+use source::Load;
+use tokens::ProvenTokens;
+pub use tokens::{TokenHash, TokenHasher};
+
+/// `true` on a request says: sent on by a peer already, never send it on again (KEP-4020).
+pub const PEER_PROXIED: HeaderName = HeaderName::from_static("x-kubernetes-peer-proxied");
+
+/// The classes of upstream connections (I4). Upgrades will have a fresh connection each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// HTTP/2 with the front-proxy certificate, for callers whose identity we stamp.
+    Identity,
+    /// HTTP/2 without a certificate, for tokens that this server lately accepted.
+    Token,
+    /// HTTP/1.1 keep-alive without a certificate, for everybody else.
+    Unproven,
+}
+
+/// One API server.
+pub struct Server {
+    /// Its name in the configuration; decides the order of merging.
+    pub name: Arc<str>,
+    /// `host:port`, for people.
+    pub authority: String,
+    /// Where it takes a user's identity from.
+    pub user_headers: UserHeaders,
+    /// How it is doing.
+    pub health: Arc<Health>,
+    /// What is under way to it.
+    pub load: Load,
+    pools: Pools,
+    proven: ProvenTokens,
+}
+
+/// One pool for each [`Class`].
+pub struct Pools {
+    /// See [`Class::Identity`].
+    pub identity: Arc<Pool>,
+    /// See [`Class::Token`].
+    pub token: Arc<Pool>,
+    /// See [`Class::Unproven`].
+    pub unproven: Arc<Pool>,
+}
+
+/// Why our own request was not answered.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says it")]
+pub enum OwnRequestError {
+    #[error("{0}")]
+    Send(#[from] SendError),
+    #[error("our own identity (--proxy-user) cannot be stamped: {0}")]
+    Identity(String),
+}
+
+// === impl Class ===
+
+impl Class {
+    /// Every class.
+    pub const ALL: [Self; 3] = [Self::Identity, Self::Token, Self::Unproven];
+
+    /// As in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Token => "token",
+            Self::Unproven => "unproven",
+        }
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    /// A server of which nothing is known yet.
+    pub fn new(
+        name: Arc<str>,
+        authority: String,
+        user_headers: UserHeaders,
+        health: Arc<Health>,
+        pools: Pools,
+    ) -> Self {
+        Self {
+            name,
+            authority,
+            user_headers,
+            health,
+            load: Load::default(),
+            pools,
+            proven: ProvenTokens::default(),
+        }
+    }
+
+    /// The connections of one class.
+    pub fn pool(&self, class: Class) -> &Arc<Pool> {
+        match class {
+            Class::Identity => &self.pools.identity,
+            Class::Token => &self.pools.token,
+            Class::Unproven => &self.pools.unproven,
+        }
+    }
+
+    /// Whether this server accepted the token lately.
+    pub fn has_proven(&self, token: &TokenHash) -> bool {
+        self.proven.contains(token)
+    }
+
+    /// Draws the conclusion from an answer to a request that carried the token.
+    pub fn prove(&self, token: TokenHash, accepted: bool) {
+        if accepted {
+            self.proven.insert(token);
+        } else {
+            self.proven.remove(&token);
+        }
+    }
+
+    /// Sends a request of our own (discovery, health) as `user`, marked as one that no peer sends on (I3).
+    ///
+    /// # Errors
+    /// If no answer came.
+    pub async fn send_as(
+        &self,
+        user: &UserInfo,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, OwnRequestError> {
+        let headers = request.headers_mut();
+        user.stamp(headers, &self.user_headers)
+            .map_err(|Status { message, .. }| OwnRequestError::Identity(message))?;
+        headers.insert(PEER_PROXIED, HeaderValue::from_static("true"));
+        Ok(self.pools.identity.send(request).await?)
+    }
+
+    /// The server does not answer any more: every exchange with it ends now, so that clients go elsewhere.
+    pub fn declare_dead(&self, error: &str) {
+        self.health.lost(error);
+        for class in Class::ALL {
+            self.pool(class).close_all();
+        }
+    }
+}
+
+/// What a pool's events say about a server's health.
+///
+/// Only the *identity* class counts for lost connections: what anonymous clients do to theirs says nothing.
+pub fn observe(health: &Health, class: Class, event: &Event<'_>) {
+    match event {
+        Event::Connected { .. } => health.contact(),
+        Event::ConnectFailed { error, .. } => health.lost(*error),
+        Event::Closed { error: Some(_) } if class == Class::Identity => health.disconnected(),
+        Event::Draining | Event::Closed { .. } => {}
+    }
+}

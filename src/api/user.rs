@@ -1,6 +1,8 @@
 //! A Kubernetes user, as authentication knows it.
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::{request_info, status::Status};
 
 /// The anonymous user's name (upstream: `k8s.io/apiserver/pkg/authentication/user`).
 pub const ANONYMOUS: &str = "system:anonymous";
@@ -47,5 +49,94 @@ impl Default for UserHeaders {
             group: vec![HeaderName::from_static("x-remote-group")],
             extra_prefixes: vec!["x-remote-extra-".to_owned()],
         }
+    }
+}
+
+// === impl UserInfo ===
+
+impl UserInfo {
+    /// Writes the user into the headers from which a server takes it.
+    ///
+    /// # Errors
+    /// 401 if a part of the identity cannot stand in a header; leaving it out would make it somebody else's.
+    pub fn stamp(&self, headers: &mut HeaderMap, names: &UserHeaders) -> Result<(), Status> {
+        let value = |text: &str| {
+            HeaderValue::from_bytes(text.as_bytes()).map_err(|_| {
+                Status::unauthorized("the client's identity has a control character and cannot be handed on")
+            })
+        };
+        if let Some(name) = names.username.first() {
+            headers.insert(name.clone(), value(&self.name)?);
+        }
+        if let Some(name) = names.uid.first()
+            && !self.uid.is_empty()
+        {
+            headers.insert(name.clone(), value(&self.uid)?);
+        }
+        if let Some(name) = names.group.first() {
+            for group in &self.groups {
+                headers.append(name.clone(), value(group)?);
+            }
+        }
+        if let Some(prefix) = names.extra_prefixes.first() {
+            for (key, extra) in &self.extra {
+                let name = HeaderName::from_bytes(format!("{prefix}{}", escape_extra_key(key)).as_bytes())
+                    .map_err(|_| Status::unauthorized("the client's identity has an unusable extra key"))?;
+                headers.append(name, value(extra)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// As client-go's `headerKeyEscape`: what may not stand in a header's name, and `%`, is percent-encoded.
+fn escape_extra_key(key: &str) -> String {
+    use std::fmt::Write as _;
+    key.bytes().fold(String::with_capacity(key.len()), |mut name, byte| {
+        if byte.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&byte) {
+            name.push(char::from(byte));
+        } else {
+            // Writing to a String does not fail.
+            let _ = write!(name, "%{byte:02x}");
+        }
+        name
+    })
+}
+
+/// The other way round; as upstream's `unescapeExtraKey`, a key that is no valid encoding stays as it is.
+pub fn unescape_extra_key(name: &str) -> String {
+    request_info::decode(name).map_or_else(|_| name.to_owned(), std::borrow::Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_stamped_as_client_go_would() {
+        let user = UserInfo {
+            name: "jane".into(),
+            uid: "u-1".into(),
+            groups: vec!["dev".into(), "ops".into()],
+            extra: vec![
+                ("authentication.kubernetes.io/credential-id".into(), "X509SHA256=ab".into()),
+                ("a%b".into(), "1".into()),
+                ("a%b".into(), "2".into()),
+            ],
+        };
+        let mut headers = HeaderMap::new();
+        user.stamp(&mut headers, &UserHeaders::default()).unwrap();
+        assert_eq!(headers["x-remote-user"], "jane");
+        assert_eq!(headers["x-remote-uid"], "u-1");
+        assert_eq!(headers.get_all("x-remote-group").iter().collect::<Vec<_>>(), ["dev", "ops"]);
+        assert_eq!(headers["x-remote-extra-authentication.kubernetes.io%2fcredential-id"], "X509SHA256=ab");
+        assert_eq!(headers.get_all("x-remote-extra-a%25b").iter().collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(unescape_extra_key("authentication.kubernetes.io%2fcredential-id"), user.extra[0].0);
+    }
+
+    #[test]
+    fn an_identity_that_no_header_can_carry_is_refused() {
+        let user = UserInfo { name: "jane\nX-Remote-Group: system:masters".into(), ..UserInfo::default() };
+        assert_eq!(user.stamp(&mut HeaderMap::new(), &UserHeaders::default()).unwrap_err().code, 401);
     }
 }

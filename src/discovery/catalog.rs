@@ -101,8 +101,7 @@ pub struct Serving {
 
 impl Catalog {
     fn build(generation: u64, fleet: Fleet, servers: Vec<Knowledge>) -> Self {
-        let with =
-            |wanted| (0..servers.len()).filter(|index| servers[*index].freshness == wanted).collect();
+        let with = |wanted| (0..servers.len()).filter(|index| servers[*index].freshness == wanted).collect();
         let (fresh, unknown): (ServerSet, ServerSet) = (with(Freshness::Fresh), with(Freshness::Unknown));
         let documents = || {
             servers.iter().enumerate().filter_map(|(index, known)| Some((index, known.document.as_ref()?)))

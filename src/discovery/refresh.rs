@@ -76,6 +76,8 @@ struct Task {
     lost: bool,
     backoff: Duration,
     last_fetch: Option<Instant>,
+    /// When to fetch if nothing happens before, and what to call it.
+    next_fetch: (Instant, Trigger),
 }
 
 // === impl Trigger ===
@@ -122,6 +124,7 @@ impl Refresh {
             ended: ended_tx,
             lost: false,
             last_fetch: None,
+            next_fetch: (Instant::now(), Trigger::Start),
         };
         tokio::spawn(task.run());
         Self { ask, ended }
@@ -158,7 +161,7 @@ impl Task {
         self.fetch(Trigger::Start).await;
         let mut next_probe = Instant::now() + self.schedule.probe_interval;
         loop {
-            let (next_fetch, trigger) = self.next_fetch();
+            let (next_fetch, trigger) = self.next_fetch;
             let trigger = tokio::select! {
                 biased;
                 () = self.server.health.changed() => {
@@ -182,15 +185,6 @@ impl Task {
             }
             self.fetch(trigger).await;
         }
-    }
-
-    /// When to fetch if nothing happens before.
-    fn next_fetch(&self) -> (Instant, Trigger) {
-        let last = self.last_fetch.unwrap_or_else(Instant::now);
-        if self.backoff > self.schedule.first_backoff {
-            return (last + jitter(self.backoff), Trigger::Retry);
-        }
-        (last + jitter(self.schedule.refresh_interval), Trigger::Interval)
     }
 
     fn after_probe(&self) -> Instant {
@@ -246,6 +240,7 @@ impl Task {
         match result {
             Ok(document) => {
                 self.backoff = self.schedule.first_backoff;
+                self.fetch_again_after(self.schedule.refresh_interval, Trigger::Interval);
                 self.server.health.contact();
                 self.server.health.fetched(Ok(()));
                 // What was lost while we asked makes the answer an old one.
@@ -269,11 +264,16 @@ impl Task {
                     "cannot fetch discovery; what was known before stays",
                 );
                 self.server.health.fetched(Err(&error));
+                self.fetch_again_after(self.backoff, Trigger::Retry);
                 self.backoff = (self.backoff * 2).min(self.schedule.refresh_interval);
                 self.set_stale().await;
             }
         }
         self.ended.send_modify(|count| *count += 1);
+    }
+
+    fn fetch_again_after(&mut self, wait: Duration, trigger: Trigger) {
+        self.next_fetch = (Instant::now() + jitter(wait), trigger);
     }
 
     /// Stale, unless we do not even know what is stale.

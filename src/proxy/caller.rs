@@ -12,11 +12,10 @@ use std::sync::Arc;
 use http::{HeaderMap, header};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use super::headers::unescape_key;
 use crate::{
     api::{
         status::Status,
-        user::{ANONYMOUS, CREDENTIAL_ID, UserHeaders, UserInfo},
+        user::{ANONYMOUS, CREDENTIAL_ID, UserHeaders, UserInfo, unescape_extra_key},
     },
     tls::certificate::{ClientCa, Subject},
 };
@@ -231,7 +230,7 @@ fn told_user(headers: &HeaderMap, names: &UserHeaders) -> Result<Option<UserInfo
     for (name, value) in headers {
         for prefix in &names.extra_prefixes {
             if let Some(key) = name.as_str().strip_prefix(prefix.as_str()) {
-                user.extra.push((unescape_key(key), text(value)?));
+                user.extra.push((unescape_extra_key(key), text(value)?));
             }
         }
     }

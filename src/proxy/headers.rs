@@ -1,7 +1,7 @@
 //! Header hygiene: what goes off and what goes on before a message is sent to the next hop.
 //!
 //! The order is the security (I2): [`strip_hop_by_hop`] first, then [`IdentityFilter::strip`], and only then
-//! [`stamp`] and the loop header, so that nothing that a client names in `Connection` can remove what we write.
+//! [`UserInfo::stamp`](crate::api::user::UserInfo::stamp) and the loop header, so that nothing that a client names in `Connection` can remove what we write.
 
 use std::net::IpAddr;
 
@@ -10,13 +10,9 @@ use http::{
     header::{self, Entry},
 };
 
-use crate::api::{
-    status::Status,
-    user::{UserHeaders, UserInfo},
-};
+use crate::api::user::UserHeaders;
+pub use crate::servers::PEER_PROXIED;
 
-/// `true` on a request says: sent on by a peer already, never send it on again (KEP-4020).
-pub const PEER_PROXIED: HeaderName = HeaderName::from_static("x-kubernetes-peer-proxied");
 /// Names one request in the logs of every server that sees it.
 pub const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 /// The client's address, and those of the proxies between.
@@ -134,58 +130,6 @@ impl IdentityFilter {
 
 fn normal(name: &str) -> String {
     name.to_ascii_lowercase().replace('_', "-")
-}
-
-/// Writes a user into the headers that a server takes it from.
-///
-/// # Errors
-/// 401 if a part of the identity cannot stand in a header; leaving it out would make it somebody else's.
-pub fn stamp(headers: &mut HeaderMap, user: &UserInfo, names: &UserHeaders) -> Result<(), Status> {
-    let value = |text: &str| {
-        HeaderValue::from_bytes(text.as_bytes()).map_err(|_| {
-            Status::unauthorized("the client's identity has a control character and cannot be handed on")
-        })
-    };
-    if let Some(name) = names.username.first() {
-        headers.insert(name.clone(), value(&user.name)?);
-    }
-    if let Some(name) = names.uid.first()
-        && !user.uid.is_empty()
-    {
-        headers.insert(name.clone(), value(&user.uid)?);
-    }
-    if let Some(name) = names.group.first() {
-        for group in &user.groups {
-            headers.append(name.clone(), value(group)?);
-        }
-    }
-    if let Some(prefix) = names.extra_prefixes.first() {
-        for (key, extra) in &user.extra {
-            let name = HeaderName::from_bytes(format!("{prefix}{}", escape_key(key)).as_bytes())
-                .map_err(|_| Status::unauthorized("the client's identity has an unusable extra key"))?;
-            headers.append(name, value(extra)?);
-        }
-    }
-    Ok(())
-}
-
-/// As client-go's `headerKeyEscape`: what may not stand in a header's name, and `%`, is percent-encoded.
-fn escape_key(key: &str) -> String {
-    use std::fmt::Write as _;
-    key.bytes().fold(String::with_capacity(key.len()), |mut name, byte| {
-        if byte.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&byte) {
-            name.push(char::from(byte));
-        } else {
-            // Writing to a String does not fail.
-            let _ = write!(name, "%{byte:02x}");
-        }
-        name
-    })
-}
-
-/// The other way round; as upstream's `unescapeExtraKey`, a key that is no valid encoding stays as it is.
-pub(super) fn unescape_key(name: &str) -> String {
-    crate::api::request_info::decode(name).map_or_else(|_| name.to_owned(), std::borrow::Cow::into_owned)
 }
 
 /// Appends the client's address; what it brought itself counts only if it is `trusted`.

@@ -2,7 +2,6 @@
 
 use crate::{discovery::catalog::Serving, servers::source::ServerSet};
 
-
 /// What else the decision depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Situation {
@@ -73,7 +72,11 @@ pub fn route(serving: Serving, situation: Situation) -> Decision {
     if situation.peer_proxied {
         // The one reroute of this request has happened (I3): home answers, or nobody.
         let others_answer = !home_healthy && !stand_ins(situation.all).is_empty();
-        return if others_answer { Unavailable(Reason::ProxiedHomeUnavailable) } else { Home(Reason::AlreadyProxied) };
+        return if others_answer {
+            Unavailable(Reason::ProxiedHomeUnavailable)
+        } else {
+            Home(Reason::AlreadyProxied)
+        };
     }
     if !situation.reroute {
         return Home(Reason::RerouteOff);
@@ -91,7 +94,11 @@ pub fn route(serving: Serving, situation: Situation) -> Decision {
     if listed.contains(home) {
         if !home_healthy {
             let peers = stand_ins(serving.current);
-            return if peers.is_empty() { Home(Reason::HomeServes) } else { Peers(peers, Reason::HomeUnhealthy) };
+            return if peers.is_empty() {
+                Home(Reason::HomeServes)
+            } else {
+                Peers(peers, Reason::HomeUnhealthy)
+            };
         }
         // Only a fresh peer can be believed that its extension server is there.
         let better = serving.current.intersection(situation.fresh).without(me);
@@ -136,7 +143,9 @@ impl Reason {
             Self::RerouteOff => "rerouting is switched off, so home answers",
             Self::PeersServe => "home's discovery does not list it, that of these peers does",
             Self::HomeUnhealthy => "home is not healthy, and these peers can answer in its place",
-            Self::HomeStale => "home lists it as Stale (its extension server is away), these peers as Current",
+            Self::HomeStale => {
+                "home lists it as Stale (its extension server is away), these peers as Current"
+            }
             Self::NobodyServes => "no server's discovery lists it, so home's own answer is right",
             Self::Unknown => {
                 "no server that was heard lists it, but not every server was heard, and ignorance is no 404"

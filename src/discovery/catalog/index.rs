@@ -12,8 +12,7 @@ use crate::{
 };
 
 /// Verbs that discovery lists; a request has exactly one of them or none.
-const VERBS: [&str; 8] =
-    ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
+const VERBS: [&str; 8] = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
 
 type Map<T> = HashMap<Box<str>, T>;
 

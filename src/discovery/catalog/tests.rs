@@ -17,13 +17,15 @@ fn core(subresources: &[&str]) -> GroupDiscoveryList {
         .map(|name| serde_json::json!({"subresource": name, "verbs": ["get", "patch", "update"]}))
         .collect();
     let verbs = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-    list(serde_json::json!([{"metadata": {}, "versions": [{"version": "v1", "freshness": "Current", "resources": [
-        {"resource": "nodes", "scope": "Cluster", "singularResource": "node", "verbs": verbs},
-        {"resource": "namespaces", "scope": "Cluster", "singularResource": "namespace", "verbs": verbs,
-         "subresources": [{"subresource": "finalize", "verbs": ["update"]}]},
-        {"resource": "pods", "scope": "Namespaced", "singularResource": "pod", "verbs": verbs,
-         "subresources": subresources},
-    ]}]}]))
+    list(
+        serde_json::json!([{"metadata": {}, "versions": [{"version": "v1", "freshness": "Current", "resources": [
+            {"resource": "nodes", "scope": "Cluster", "singularResource": "node", "verbs": verbs},
+            {"resource": "namespaces", "scope": "Cluster", "singularResource": "namespace", "verbs": verbs,
+             "subresources": [{"subresource": "finalize", "verbs": ["update"]}]},
+            {"resource": "pods", "scope": "Namespaced", "singularResource": "pod", "verbs": verbs,
+             "subresources": subresources},
+        ]}]}]),
+    )
 }
 
 fn who(index: &Index, method: &Method, target: &str) -> Vec<usize> {

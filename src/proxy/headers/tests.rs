@@ -84,34 +84,6 @@ fn i1_identity_headers_of_any_server_in_any_spelling_go() {
 }
 
 #[test]
-fn a_user_is_stamped_as_client_go_would() {
-    let user = UserInfo {
-        name: "jane".into(),
-        uid: "u-1".into(),
-        groups: vec!["dev".into(), "ops".into()],
-        extra: vec![
-            ("authentication.kubernetes.io/credential-id".into(), "X509SHA256=ab".into()),
-            ("a%b".into(), "1".into()),
-            ("a%b".into(), "2".into()),
-        ],
-    };
-    let mut headers = HeaderMap::new();
-    stamp(&mut headers, &user, &UserHeaders::default()).unwrap();
-    assert_eq!(headers["x-remote-user"], "jane");
-    assert_eq!(headers["x-remote-uid"], "u-1");
-    assert_eq!(headers.get_all("x-remote-group").iter().collect::<Vec<_>>(), ["dev", "ops"]);
-    assert_eq!(headers["x-remote-extra-authentication.kubernetes.io%2fcredential-id"], "X509SHA256=ab");
-    assert_eq!(headers.get_all("x-remote-extra-a%25b").iter().collect::<Vec<_>>(), ["1", "2"]);
-    assert_eq!(unescape_key("authentication.kubernetes.io%2fcredential-id"), user.extra[0].0);
-}
-
-#[test]
-fn an_identity_that_no_header_can_carry_is_refused() {
-    let user = UserInfo { name: "jane\nX-Remote-Group: system:masters".into(), ..UserInfo::default() };
-    assert_eq!(stamp(&mut HeaderMap::new(), &user, &UserHeaders::default()).unwrap_err().code, 401);
-}
-
-#[test]
 fn an_untrusted_clients_own_forwarding_headers_do_not_count() {
     let brought = [("x-forwarded-for", "6.6.6.6"), ("x-real-ip", "6.6.6.6"), ("forwarded", "for=6.6.6.6")];
     let mut headers = map(&brought);

@@ -91,13 +91,16 @@ fn i3_and_i8_hold_in_every_situation() {
             for healthy in sets() {
                 for peer_proxied in [false, true] {
                     let serving = Serving { current, stale: ServerSet::EMPTY };
-                    let decision = route(serving, Situation { peer_proxied, healthy, unknown, ..situation() });
+                    let decision =
+                        route(serving, Situation { peer_proxied, healthy, unknown, ..situation() });
                     match decision {
                         Decision::Peers(peers, _) => {
                             assert!(!peer_proxied && !peers.is_empty() && !peers.contains(HOME));
                             assert!(peers.without(current).is_empty(), "only to servers that list it");
                         }
-                        Decision::Home(Reason::NobodyServes) => assert!(unknown.is_empty() && current.is_empty()),
+                        Decision::Home(Reason::NobodyServes) => {
+                            assert!(unknown.is_empty() && current.is_empty())
+                        }
                         Decision::Home(_) => assert!(peer_proxied || current.contains(HOME)),
                         Decision::Unavailable(_) => {}
                     }
