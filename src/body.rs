@@ -1,6 +1,12 @@
 //! The one type of a message body, so that layers need no type parameter for it.
 
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
 use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 
 /// Any error of a body or a service.
@@ -17,4 +23,54 @@ pub fn empty() -> Body {
 /// A body that is known whole.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// The same body, telling `watcher` what passes; the watcher is dropped with the body.
+pub fn watched<W: Watcher>(body: Body, watcher: W) -> Body {
+    Watched { body, watcher }.boxed_unsync()
+}
+
+/// Sees what of a body passes. Its end is its drop.
+pub trait Watcher: Send + Unpin + 'static {
+    /// So many bytes passed.
+    fn data(&mut self, _bytes: usize) {}
+    /// The body ended as it should.
+    fn ended(&mut self) {}
+    /// The body broke off.
+    fn failed(&mut self, _error: &BoxError) {}
+}
+
+struct Watched<W> {
+    body: Body,
+    watcher: W,
+}
+
+// === impl Watched ===
+
+impl<W: Watcher> HttpBody for Watched<W> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(frame) = &polled {
+            match frame {
+                Some(Ok(frame)) => self.watcher.data(frame.data_ref().map_or(0, Bytes::len)),
+                Some(Err(error)) => self.watcher.failed(error),
+                None => self.watcher.ended(),
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

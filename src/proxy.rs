@@ -1,8 +1,257 @@
-//! The path of a request.
+//! The path of a request, top to bottom.
+//!
+//! listener → TLS → [`admit`] → [`caller`] → request info → [`route`] → [`forward`] or [`discovery`].
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use http::{HeaderMap, Method, Request, Response, Uri, header, request::Parts, uri::Authority};
+use ipnet::IpNet;
+use rustls_pki_types::UnixTime;
+
+use crate::{
+    api::{
+        media_type::{DiscoveryForm, Media},
+        request_info::{self, RequestInfo},
+        status::{Encoding, Status},
+    },
+    body::Body,
+    discovery::{
+        catalog::{Book, Catalog, DiscoveryPath},
+        refresh::Refresh,
+    },
+    metrics::Metrics,
+    servers::{
+        TokenHasher,
+        source::{Fleet, ServerSet},
+    },
+};
 
 pub mod admit;
+pub mod authorize;
 pub mod caller;
 pub mod forward;
 pub mod headers;
+pub mod home;
 pub mod listener;
+pub mod record;
 pub mod route;
+
+use caller::{Authenticator, Caller};
+use headers::IdentityFilter;
+use home::Home;
+use listener::Connection;
+use record::Record;
+use route::{Decision, Situation};
+
+/// Paths by which a server tells of itself; only home can answer them for home.
+const HOME_ONLY: [&str; 5] = ["/healthz", "/livez", "/readyz", "/metrics", "/debug"];
+
+/// What an operator decides.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which server a request goes to if that can serve it.
+    pub home: Home,
+    /// `--reroute`
+    pub reroute: Reroute,
+    /// `--merge`
+    pub merge: bool,
+    /// `--request-timeout`: until the answer to a short request begins.
+    pub request_timeout: Duration,
+    /// Clients whose `X-Forwarded-For` is believed, beside trusted front proxies.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How long the answer to an I8 question is waited for.
+    pub recheck_timeout: Duration,
+    /// `--discovery-authorization-ttl`
+    pub authorization_ttl: Duration,
+}
+
+/// Whether requests are sent on to peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reroute {
+    /// They are.
+    On,
+    /// They are not, but it is logged and counted when they would be.
+    DryRun,
+    /// They are not.
+    Off,
+}
+
+/// Everything that a request needs; shared by all of them.
+pub struct Proxy {
+    /// See [`Settings`].
+    pub settings: Settings,
+    /// The API servers.
+    pub fleet: Fleet,
+    /// What they serve.
+    pub book: Arc<Book>,
+    /// By number, the task that keeps the catalog right about a server.
+    pub refresh: Vec<Refresh>,
+    /// Who is believed.
+    pub authenticator: Authenticator,
+    /// What no client may say.
+    pub identity_filter: IdentityFilter,
+    /// For tokens and authorizations.
+    pub hasher: TokenHasher,
+    /// Who may read discovery.
+    pub authorizations: authorize::Authorizations,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// A request that was read and cleaned, ready to be sent on.
+struct Exchange {
+    method: Method,
+    /// With the authority that the client asked for.
+    uri: Uri,
+    /// Without anything hop-by-hop, and without an identity.
+    headers: HeaderMap,
+    caller: Caller,
+    home: usize,
+    /// A peer sent it to us (I3).
+    peer_proxied: bool,
+}
+
+// === impl Proxy ===
+
+impl Proxy {
+    /// Answers one request. The connection it came on stands in its extensions.
+    pub async fn handle(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
+        let encoding = Encoding::preferred(request.headers());
+        let mut record = Record::default();
+        let mut response = match self.answer(request, &mut record).await {
+            Ok(response) => response,
+            Err(status) => {
+                record.refused(&status);
+                status.into_response(encoding)
+            }
+        };
+        response.extensions_mut().insert(record);
+        response
+    }
+
+    async fn answer(&self, request: Request<Body>, record: &mut Record) -> Result<Response<Body>, Status> {
+        let (parts, body) = request.into_parts();
+        let authority = admit::admit(&parts)?;
+        let decoded = request_info::decode(parts.uri.path()).map_err(bad_path)?;
+        let decoded = decoded.as_ref().to_owned();
+        let info = RequestInfo::parse(&parts.method, parts.uri.path(), &decoded, parts.uri.query())
+            .map_err(bad_path)?;
+        record.asked(&info);
+        let connection = parts
+            .extensions
+            .get::<Arc<Connection>>()
+            .cloned()
+            .ok_or_else(|| Status::internal("the request has no connection"))?;
+        let exchange = self.read(parts, authority, &connection)?;
+        record.called_by(&exchange.caller);
+
+        if let Some((path, form)) = self.merged_discovery(&decoded, &exchange) {
+            return self.discovery(path, form, &exchange, record).await;
+        }
+        let long_running = info.is_long_running();
+        let forwarded = self.forward(&info, exchange, body, record);
+        if long_running {
+            return forwarded.await;
+        }
+        let limit = self.settings.request_timeout;
+        tokio::time::timeout(limit, forwarded).await.unwrap_or_else(|_| {
+            Err(Status::timeout(format!("the API server did not begin its answer within {limit:?}")))
+        })
+    }
+
+    /// Finds out the caller, and takes off whatever only a client would have put on (I1, I2).
+    fn read(
+        &self,
+        parts: Parts,
+        authority: Authority,
+        connection: &Connection,
+    ) -> Result<Exchange, Status> {
+        let Parts { method, uri, mut headers, .. } = parts;
+        let now = UnixTime::now();
+        let credentials = connection.credentials(&self.authenticator, now);
+        // Before anything is removed, for a front proxy's user stands in those very headers.
+        let caller = self.authenticator.caller(credentials, &headers, now)?;
+        let client = connection.remote.ip();
+        let trusted = self.authenticator.is_front_proxy(credentials, now) || self.is_trusted(client);
+
+        headers::strip_hop_by_hop(&mut headers);
+        self.identity_filter.strip(&mut headers);
+        headers.remove(header::HOST);
+        if caller.is_known() {
+            headers.remove(header::AUTHORIZATION);
+        }
+        headers::forwarded_for(&mut headers, client, trusted);
+        let peer_proxied = headers::take_peer_proxied(&mut headers);
+
+        let mut target = uri.into_parts();
+        target.scheme = Some(http::uri::Scheme::HTTPS);
+        target.authority = Some(authority);
+        let uri = Uri::from_parts(target).map_err(|error| Status::bad_request(error.to_string()))?;
+        let home = connection.home(&self.settings.home, &self.fleet, &self.book.catalog());
+        Ok(Exchange { method, uri, headers, caller, home, peer_proxied })
+    }
+
+    /// Whether this is a request that the merged document answers.
+    fn merged_discovery(&self, path: &str, exchange: &Exchange) -> Option<(DiscoveryPath, DiscoveryForm)> {
+        if !self.settings.merge || !matches!(exchange.method, Method::GET | Method::HEAD) {
+            return None;
+        }
+        let path = DiscoveryPath::of(path)?;
+        let form = DiscoveryForm::of_headers(&exchange.headers);
+        match form {
+            DiscoveryForm::AggregatedV2 { nopeer: false, media: Media::Json, .. } => Some((path, form)),
+            DiscoveryForm::AggregatedV2 { nopeer: true, .. } => {
+                self.metrics.discovery.nopeer_request();
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn situation(&self, info: &RequestInfo<'_>, path: &str, exchange: &Exchange, catalog: &Catalog) -> Situation {
+        let below = |prefix: &&str| {
+            path.strip_prefix(**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        Situation {
+            is_resource: info.is_resource,
+            home_only: HOME_ONLY.iter().any(|prefix| below(&prefix)),
+            peer_proxied: exchange.peer_proxied,
+            reroute: self.settings.reroute != Reroute::Off,
+            home: exchange.home,
+            all: self.fleet.all(),
+            healthy: self.fleet.healthy(),
+            fresh: catalog.fresh,
+            unknown: catalog.unknown,
+        }
+    }
+
+    /// The decision for a request as it stands now, for `/debug/explain`.
+    pub fn explain(&self, info: &RequestInfo<'_>, path: &str, home: usize) -> (Decision, Arc<Catalog>) {
+        let catalog = self.book.catalog();
+        let exchange = Exchange {
+            method: Method::GET,
+            uri: Uri::default(),
+            headers: HeaderMap::new(),
+            caller: Caller::Anonymous,
+            home,
+            peer_proxied: false,
+        };
+        let situation = self.situation(info, path, &exchange, &catalog);
+        (route::route(catalog.serving(info), situation), catalog)
+    }
+
+    fn is_trusted(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self.settings.trusted_proxies.iter().any(|net| net.contains(&client))
+    }
+
+    /// Names of servers, for people.
+    fn names(&self, servers: ServerSet) -> String {
+        let names: Vec<&str> = servers.iter().map(|index| &*self.fleet.get(index).name).collect();
+        names.join(", ")
+    }
+}
+
+fn bad_path(error: request_info::PathError) -> Status {
+    Status::bad_request(error.to_string())
+}
