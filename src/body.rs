@@ -25,6 +25,11 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
+/// Bytes that were read ahead, and the rest of the body behind them.
+pub fn after(head: Vec<u8>, rest: Body) -> Body {
+    After { head: Some(head.into()), rest }.boxed_unsync()
+}
+
 /// The same body, telling `watcher` what passes; the watcher is dropped with the body.
 pub fn watched<W: Watcher>(body: Body, watcher: W) -> Body {
     Watched { body, watcher }.boxed_unsync()
@@ -43,6 +48,28 @@ pub trait Watcher: Send + Unpin + 'static {
 struct Watched<W> {
     body: Body,
     watcher: W,
+}
+
+struct After {
+    head: Option<Bytes>,
+    rest: Body,
+}
+
+// === impl After ===
+
+impl HttpBody for After {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.head.take() {
+            Some(head) => Poll::Ready(Some(Ok(Frame::data(head)))),
+            None => Pin::new(&mut self.rest).poll_frame(cx),
+        }
+    }
 }
 
 // === impl Watched ===

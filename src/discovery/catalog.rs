@@ -189,6 +189,22 @@ impl Document {
     }
 }
 
+// === impl Serving ===
+
+impl Serving {
+    /// Everybody who lists it.
+    pub fn listed(self) -> ServerSet {
+        self.current.union(self.stale)
+    }
+
+    /// The same without some servers, unless nobody would be left.
+    #[must_use]
+    pub fn avoiding(self, avoided: ServerSet) -> Self {
+        let left = Self { current: self.current.without(avoided), stale: self.stale.without(avoided) };
+        if left.listed().is_empty() { self } else { left }
+    }
+}
+
 // === impl Book ===
 
 impl Book {

@@ -1,1 +1,325 @@
-//! Empty for now.
+//! Sending a request on, and its answer back.
+//!
+//! A request is decided, sent to one server, and decided again with what that taught: a server that provably
+//! did not process it is not tried twice (I9), and one that denies a route which its discovery lists is asked
+//! what it serves before anybody is told 404 (I8).
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use tokio::time;
+
+use super::{
+    Exchange, Proxy, Reroute,
+    headers::{self, PEER_PROXIED},
+    record::Record,
+    route::{self, Decision, Reason},
+};
+use crate::{
+    api::{
+        request_info::RequestInfo,
+        status::{self, Status},
+    },
+    body::{self, Body, BoxError, Watcher},
+    discovery::refresh::Trigger,
+    limits,
+    proxy::caller::Caller,
+    servers::{
+        Class, Server, TokenHash, pick,
+        pool::{SendError, SendErrorKind},
+        source::{InFlight, ServerSet},
+    },
+};
+
+/// What was learned about servers while one request was tried.
+#[derive(Default)]
+struct Tried {
+    /// Provably did not process it.
+    unprocessed: ServerSet,
+    /// Denied the route although their discovery lists it.
+    denied: ServerSet,
+    /// In the order in which it happened.
+    errors: Vec<String>,
+}
+
+/// Where one attempt goes.
+pub(super) struct Attempt<'a> {
+    pub(super) server: &'a Arc<Server>,
+    /// Somebody else than home: the loop header goes on.
+    pub(super) rerouted: bool,
+    pub(super) long_running: bool,
+}
+
+impl Proxy {
+    /// Decides, sends, and answers with what came back.
+    pub(super) async fn forward(
+        &self,
+        info: &RequestInfo<'_>,
+        exchange: Exchange,
+        body: Body,
+        record: &mut Record,
+    ) -> Result<Response<Body>, Status> {
+        let path = exchange.uri.path().to_owned();
+        let mut tried = Tried::default();
+        let mut request = Some(exchange.request(body));
+        loop {
+            let catalog = self.book.catalog();
+            let serving = catalog.serving(info).avoiding(tried.denied);
+            let mut situation = self.situation(info, &path, &exchange, &catalog);
+            situation.healthy = situation.healthy.without(tried.unprocessed);
+            let home = ServerSet::one(exchange.home);
+            let (candidates, reason) = match route::route(serving, situation) {
+                Decision::Home(reason) => (home, reason),
+                Decision::Peers(peers, reason) if self.settings.reroute == Reroute::DryRun => {
+                    self.would_reroute(info, peers, reason);
+                    (home, reason)
+                }
+                Decision::Peers(peers, reason) => (peers, reason),
+                Decision::Unavailable(reason) => {
+                    record.decided(reason);
+                    self.metrics.servers.stale_skip(reason.as_str());
+                    return Err(self.unavailable(info, reason, &tried));
+                }
+            };
+            record.decided(reason);
+            let untried = candidates.without(tried.unprocessed);
+            let tie = rand::random::<u32>() as usize;
+            let (Some(&number), Some(next)) =
+                (pick::order(&self.fleet, untried, tie).first(), request.take())
+            else {
+                return Err(self.unavailable(info, reason, &tried));
+            };
+            let server = self.fleet.get(number);
+            let rerouted = number != exchange.home;
+            let replay = (info.is_resource && next.body().is_end_stream()).then(|| exchange.request(body::empty()));
+            let attempt = Attempt { server, rerouted, long_running: info.is_long_running() };
+            record.attempts += 1;
+            record.server = Some(number);
+            let response = match self.send(&exchange, attempt, next, record).await {
+                Ok(response) => response,
+                Err(mut error) => {
+                    tried.errors.push(format!("{}: {error}", server.name));
+                    match error.request.take() {
+                        Some(unsent) if error.kind.is_unprocessed() => {
+                            tried.unprocessed.insert(number);
+                            request = Some(exchange.again(*unsent));
+                            self.metrics.reroutes.retried("unprocessed");
+                            continue;
+                        }
+                        _ => return Err(self.failed(info, &exchange.method, &error, &tried)),
+                    }
+                }
+            };
+            if rerouted && info.is_resource {
+                self.count_reroute(info, response.status());
+            }
+            let listed = serving.listed().contains(number);
+            if response.status() != StatusCode::NOT_FOUND || !info.is_resource || !listed {
+                return Ok(response);
+            }
+            let response = match held_back_404(response).await {
+                Held::Object(response) => return Ok(response),
+                Held::Route(response) => response,
+            };
+            // I8: its discovery lists the thing, its router does not know it. One of the two is out of date.
+            self.metrics.reroutes.route_404(&server.name);
+            self.recheck(number).await;
+            let now = self.book.catalog();
+            if now.serving(info).listed().is_empty() && now.unknown.is_empty() {
+                // Everybody was heard just now, and nobody has it: the 404 was right.
+                return Ok(response);
+            }
+            tried.errors.push(format!(
+                "{}: its discovery lists this, but it answered that there is no such route",
+                server.name
+            ));
+            let again = replay.filter(|_| !tried.denied.contains(number));
+            tried.denied.insert(number);
+            let Some(again) = again else { return Err(self.denied(info, &tried)) };
+            self.metrics.reroutes.retried("route-level-404");
+            request = Some(again);
+        }
+    }
+
+    /// Sends a request to one server, as whoever the caller is there.
+    pub(super) async fn send(
+        &self,
+        exchange: &Exchange,
+        attempt: Attempt<'_>,
+        mut request: Request<Body>,
+        record: &mut Record,
+    ) -> Result<Response<Body>, SendError> {
+        let Attempt { server, rerouted, long_running } = attempt;
+        let token = self.token_of(exchange);
+        let class = match (exchange.caller.stamped(), &token) {
+            (Some(_), _) => Class::Identity,
+            (None, Some(token)) if server.has_proven(token) => Class::Token,
+            (None, _) => Class::Unproven,
+        };
+        record.class = class.as_str();
+        if let Some(user) = exchange.caller.stamped() {
+            user.stamp(request.headers_mut(), &server.user_headers)
+                .map_err(|status| SendError::refused(status.message))?;
+        }
+        if rerouted {
+            request.headers_mut().insert(PEER_PROXIED, HeaderValue::from_static("true"));
+        }
+        let in_flight = InFlight::new(server, long_running);
+        let mut response = server.pool(class).send(request).await?;
+        if let Some(token) = token {
+            server.prove(token, response.status() != StatusCode::UNAUTHORIZED);
+        }
+        headers::strip_hop_by_hop(response.headers_mut());
+        Ok(response.map(|body| body::watched(body, Hold(in_flight))))
+    }
+
+    /// Stands for the caller's token at this process' caches.
+    fn token_of(&self, exchange: &Exchange) -> Option<TokenHash> {
+        if exchange.caller != Caller::Token {
+            return None;
+        }
+        Some(self.hasher.hash(exchange.credentials()))
+    }
+
+    /// Has a server asked again what it serves, and waits for that for a while.
+    async fn recheck(&self, number: usize) {
+        let fetched = self.refresh[number].ask_and_wait(Trigger::RouteNotFound);
+        // What is not known by then is decided by what is known.
+        let _ = time::timeout(self.settings.recheck_timeout, fetched).await;
+    }
+
+    fn would_reroute(&self, info: &RequestInfo<'_>, peers: ServerSet, reason: Reason) {
+        self.metrics.reroutes.dry_run(info.group, info.version, info.resource);
+        tracing::info!(
+            group = info.group, version = info.version, resource = info.resource, verb = &*info.verb,
+            peers = self.names(peers), reason = reason.as_str(), "would reroute (--reroute=dry-run)",
+        );
+    }
+
+    fn count_reroute(&self, info: &RequestInfo<'_>, status: StatusCode) {
+        self.metrics.reroutes.rerouted(status.as_u16(), info.group, info.version, info.resource);
+    }
+
+    /// 503: nobody was left to ask.
+    fn unavailable(&self, info: &RequestInfo<'_>, reason: Reason, tried: &Tried) -> Status {
+        if !tried.errors.is_empty() {
+            self.metrics.reroutes.error("proxy_transport", info.group, info.version, info.resource);
+            return Status::unavailable(format!(
+                "no API server could answer for {}; tried: {}",
+                what(info),
+                tried.errors.join("; ")
+            ))
+            .retry_after(limits::RETRY_AFTER_SECONDS);
+        }
+        let unknown = self.names(self.book.catalog().unknown);
+        let hint = match reason {
+            Reason::Unknown => format!("; not heard: {unknown} (see /debug/servers on the admin address)"),
+            _ => String::new(),
+        };
+        Status::unavailable(format!("{}: {}{hint}", what(info), reason.explain()))
+            .retry_after(limits::RETRY_AFTER_SECONDS)
+    }
+
+    /// 503 for a 404 that we do not believe.
+    fn denied(&self, info: &RequestInfo<'_>, tried: &Tried) -> Status {
+        self.metrics.servers.stale_skip("route-not-found");
+        Status::unavailable(format!("{}: {}", what(info), tried.errors.join("; ")))
+            .retry_after(limits::RETRY_AFTER_SECONDS)
+    }
+
+    /// The exchange broke off, and sending again could do a thing twice.
+    fn failed(&self, info: &RequestInfo<'_>, method: &Method, error: &SendError, tried: &Tried) -> Status {
+        let message = format!("{}: {}", what(info), tried.errors.join("; "));
+        match error.kind {
+            SendErrorKind::RequestBody => return Status::bad_request(message),
+            SendErrorKind::Refused => return Status::unauthorized(message),
+            _ => self.metrics.reroutes.error("proxy_transport", info.group, info.version, info.resource),
+        }
+        if method.is_safe() || error.kind.is_unprocessed() {
+            return Status::unavailable(message).retry_after(limits::RETRY_AFTER_SECONDS);
+        }
+        Status::unavailable(format!("{message}; the server may have acted on the request, so look before you repeat it"))
+    }
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    /// The request as it goes out, still without an identity.
+    fn request(&self, body: Body) -> Request<Body> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+
+    /// A request that came back unsent: what was written for one server goes off before the next (I2).
+    fn again(&self, mut unsent: Request<Body>) -> Request<Body> {
+        *unsent.headers_mut() = self.headers.clone();
+        *unsent.uri_mut() = self.uri.clone();
+        unsent
+    }
+
+    /// Whatever the request proves itself with.
+    pub(super) fn credentials(&self) -> impl Iterator<Item = &[u8]> {
+        [header::AUTHORIZATION, header::SEC_WEBSOCKET_PROTOCOL]
+            .into_iter()
+            .flat_map(|name| self.headers.get_all(name))
+            .map(HeaderValue::as_bytes)
+    }
+}
+
+/// A 404 whose body was looked at.
+enum Held {
+    /// There is no such object, or something else that is none of our business.
+    Object(Response<Body>),
+    /// There is no such route.
+    Route(Response<Body>),
+}
+
+/// Looks at a 404 without losing any of it: a body that is longer than such answers are passes on.
+async fn held_back_404(response: Response<Body>) -> Held {
+    let (parts, mut body) = response.into_parts();
+    if parts.headers.contains_key(header::CONTENT_ENCODING) {
+        return Held::Object(Response::from_parts(parts, body));
+    }
+    let mut seen = Vec::new();
+    while seen.len() <= limits::MAX_BUFFERED_404_BYTES {
+        match time::timeout(HELD_404_TIMEOUT, body.frame()).await {
+            Ok(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => seen.extend_from_slice(&data),
+                Err(_) => break,
+            },
+            Ok(None) => {
+                let is_route = status::is_route_not_found(parts.headers.get(header::CONTENT_TYPE), &seen);
+                let response = Response::from_parts(parts, body::full(seen));
+                return if is_route { Held::Route(response) } else { Held::Object(response) };
+            }
+            Ok(Some(Err(_))) | Err(_) => break,
+        }
+    }
+    Held::Object(Response::from_parts(parts, body::after(seen, body)))
+}
+
+/// How long the rest of a 404's body is waited for.
+const HELD_404_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Keeps a request counted until its answer's body is through.
+struct Hold(#[expect(dead_code, reason = "counts by living")] InFlight);
+
+impl Watcher for Hold {
+    fn failed(&mut self, _error: &BoxError) {}
+}
+
+/// The thing asked for, in an operator's words.
+fn what(info: &RequestInfo<'_>) -> String {
+    if !info.is_resource {
+        return "the request".to_owned();
+    }
+    let slash = if info.group.is_empty() { "" } else { "/" };
+    let sub = if info.subresource.is_empty() { String::new() } else { format!("/{}", info.subresource) };
+    format!("{}{slash}{} {}{sub}", info.group, info.version, info.resource)
+}
