@@ -113,7 +113,8 @@ pub fn negotiate(accept: Option<&[u8]>) -> Option<Media> {
 /// Does kube-apiserver indent JSON for this request, apart from what `Accept` says? The query's `pretty` decides if
 /// it is there, else the user agent: curl, Wget and browsers are people (upstream: `negotiation.isPrettyPrint`).
 pub fn wants_pretty(query: Option<&str>, headers: &HeaderMap) -> bool {
-    let asked = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).find(|(key, _)| key == "pretty");
+    let asked =
+        url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).find(|(key, _)| key == "pretty");
     match asked {
         Some((_, value)) if !value.is_empty() => {
             matches!(&*value, "1" | "t" | "T" | "true" | "TRUE" | "True")
@@ -137,9 +138,9 @@ fn usable(clause: &Clause<'_>, transform: impl Fn(&Clause<'_>) -> bool) -> Optio
         return None;
     }
     let stream = clause.parameter("stream").unwrap_or_default();
-    Media::OFFERED.into_iter().find(|media| {
-        media.matches(clause) && (stream.is_empty() || (stream == "watch" && media.streams()))
-    })
+    Media::OFFERED
+        .into_iter()
+        .find(|media| media.matches(clause) && (stream.is_empty() || (stream == "watch" && media.streams())))
 }
 
 fn is_aggregated_v2(clause: &Clause<'_>) -> bool {

@@ -25,7 +25,8 @@ use std::sync::Arc;
 
 use super::order::merge_preserving_relative_order;
 use crate::api::discovery::{
-    GroupDiscovery, GroupDiscoveryList, ResourceDiscovery, ResponseKind, SubresourceDiscovery, VersionDiscovery,
+    GroupDiscovery, GroupDiscoveryList, ResourceDiscovery, ResponseKind, SubresourceDiscovery,
+    VersionDiscovery,
 };
 
 /// What one server says, and how far it may be trusted.
@@ -105,7 +106,9 @@ fn merge_resource(base: &mut ResourceDiscovery, other: &ResourceDiscovery) {
         base.verbs = (!verbs.is_empty()).then(|| verbs.into_iter().cloned().collect());
 
         let mut subresources: BTreeMap<String, SubresourceDiscovery> = BTreeMap::new();
-        for subresource in std::mem::take(&mut base.subresources).into_iter().chain(other.subresources.clone()) {
+        for subresource in
+            std::mem::take(&mut base.subresources).into_iter().chain(other.subresources.clone())
+        {
             let name = subresource.subresource.clone();
             if let Some(earlier) = subresources.insert(name.clone(), subresource)
                 && let Some(later) = subresources.get_mut(&name)
@@ -195,8 +198,10 @@ fn merge_named<T: Clone>(
         return;
     }
     let base_names: Vec<String> = base.iter().map(|element| name(element).to_owned()).collect();
-    let orders =
-        [base_names.iter().map(String::as_str).collect::<Vec<_>>(), other.iter().map(&name).collect::<Vec<_>>()];
+    let orders = [
+        base_names.iter().map(String::as_str).collect::<Vec<_>>(),
+        other.iter().map(&name).collect::<Vec<_>>(),
+    ];
     let mut elements: HashMap<&str, T> = orders[0].iter().copied().zip(base.drain(..)).collect();
     for element in other {
         if let Some(known) = elements.get_mut(name(element)) {
@@ -205,8 +210,10 @@ fn merge_named<T: Clone>(
             elements.insert(name(element), element.clone());
         }
     }
-    *base =
-        merge_preserving_relative_order(&orders).into_iter().filter_map(|name| elements.remove(name)).collect();
+    *base = merge_preserving_relative_order(&orders)
+        .into_iter()
+        .filter_map(|name| elements.remove(name))
+        .collect();
 }
 
 /// A copy (of references, mostly) in which no version and no resource of a version stands twice.

@@ -25,7 +25,8 @@ const JSON_V2: HeaderValue =
 /// `Accept-Encoding` must name exactly `gzip`, without parameters. `pretty` asks for indented JSON, see
 /// [`crate::api::media_type::wants_pretty`]. Any method is answered like GET; HEAD without the body.
 pub fn respond(rendered: &Rendered, method: &Method, headers: &HeaderMap, pretty: bool) -> Response<Body> {
-    let etag = HeaderValue::try_from(format!("\"{}\"", rendered.etag())).expect("hex digits are valid in a header");
+    let etag =
+        HeaderValue::try_from(format!("\"{}\"", rendered.etag())).expect("hex digits are valid in a header");
     let not_modified = headers.get(IF_NONE_MATCH) == Some(&etag);
 
     let mut response = Response::new(body::empty());
@@ -54,7 +55,7 @@ pub fn respond(rendered: &Rendered, method: &Method, headers: &HeaderMap, pretty
 }
 
 fn accepts_gzip(headers: &HeaderMap) -> bool {
-    headers
-        .get(ACCEPT_ENCODING)
-        .is_some_and(|value| value.as_bytes().split(|byte| *byte == b',').any(|coding| coding.trim_ascii() == b"gzip"))
+    headers.get(ACCEPT_ENCODING).is_some_and(|value| {
+        value.as_bytes().split(|byte| *byte == b',').any(|coding| coding.trim_ascii() == b"gzip")
+    })
 }

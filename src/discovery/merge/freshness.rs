@@ -27,7 +27,9 @@ pub(super) fn apply(items: &mut [GroupDiscovery], sources: &[&Source<'_>]) {
         for version in versions {
             let word = match words.get(&(metadata.name.as_str(), version.version.as_str())) {
                 Some(word) => (*word).clone(),
-                None if any_fresh && metadata.name.is_empty() && version.version == "v1" => Freshness::Current,
+                None if any_fresh && metadata.name.is_empty() && version.version == "v1" => {
+                    Freshness::Current
+                }
                 None => Freshness::Stale,
             };
             if version.freshness != word {

@@ -21,7 +21,11 @@ fn orders_as_upstream_does() {
         ("a circle of three is sorted", &["c a", "a b", "b c"], "a b c"),
         ("a contradiction spoils the order of all names", &["z a b", "b a", "y"], "a b y z"),
         ("priority is lost between lists that share no name", &["z.high m", "a.low m"], "a.low z.high m"),
-        ("a new name goes between its neighbours", &["pods services", "pods new services"], "pods new services"),
+        (
+            "a new name goes between its neighbours",
+            &["pods services", "pods new services"],
+            "pods new services",
+        ),
         ("a name twice in a row is a circle", &["b b", "a"], "a b"),
         ("a complete list with a name twice is no answer", &["b a b"], "a b"),
     ];
