@@ -1,1 +1,117 @@
-//! Empty for now.
+//! Every limit of the proxy in one place: how big, how many, how long.
+//!
+//! A constant marked *default* can be changed in the configuration, the others are fixed. What limits
+//! a client protects us from him; what limits an API server protects us and its other users. Whoever
+//! needs a number takes it from here, so that reading this file tells what the process can be made to do.
+
+use std::time::Duration;
+
+/// One kibibyte.
+const KIB: usize = 1024;
+/// One mebibyte.
+const MIB: usize = 1024 * KIB;
+
+// === From a client ===
+
+/// A TLS handshake that takes longer is given up.
+pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A request head has to be complete this long after its first byte (HTTP/1.1) or after the connection
+/// began to be idle; slower ones are closed.
+pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes that the head of one request may have; more is a 431. Go's server takes 1 MiB, but nothing that
+/// speaks to Kubernetes needs it: a large token has 8 KiB.
+pub const MAX_HEADER_BYTES: usize = 64 * KIB;
+
+/// Streams that one client may have open on one HTTP/2 connection (kube-apiserver: 100 since 1.27.8, 250
+/// before). Higher than the servers' own, so that one client connection can use several of ours.
+pub const MAX_CLIENT_STREAMS: u32 = 250;
+
+/// Bodies of requests and answers have no limit, for they are streamed: what is in memory at any time is
+/// bounded by the flow-control windows. This one is what a stream may have in flight before the other side
+/// has to take it.
+pub const STREAM_WINDOW: u32 = 1024 * 1024;
+
+/// As [`STREAM_WINDOW`], for all streams of an HTTP/2 connection together.
+pub const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// Default. Requests that are not long-running end after this. A backstop behind the server's own 60 s
+/// (kube-apiserver `--request-timeout`), so that normally the server's answer is the one that is seen.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(75);
+
+// === Discovery ===
+
+/// Default. A server's discovery is asked for again after this long, give or take the jitter.
+pub const DISCOVERY_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Default. A server that was not heard from for this long is stale.
+pub const STALE_AFTER: Duration = Duration::from_secs(30);
+
+/// Default. A server that its source no longer names is forgotten after this long.
+pub const FORGET_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Default. One fetch of a discovery document, from the first byte sent to the last one received.
+pub const DISCOVERY_FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Default. Bytes of a discovery document, after decompression; a bigger one is a failed fetch. 5,000 custom
+/// resource definitions make about 4 MiB.
+pub const MAX_DISCOVERY_BYTES: usize = 64 * MIB;
+
+/// A server that answered a route-level 404 for something that it serves is asked for its discovery at once,
+/// but not more often than this.
+pub const ROUTE_404_REFETCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Bytes of a 404's body that are kept back to see whether it is a route-level one. Those are short; what is
+/// longer is passed on as it comes.
+pub const MAX_BUFFERED_404_BYTES: usize = 16 * KIB;
+
+/// Default. How long home's yes to "may this caller read discovery?" is remembered.
+pub const DISCOVERY_AUTHORIZATION_TTL: Duration = Duration::from_secs(10);
+
+/// How many of those are remembered; beyond it the least used ones are forgotten.
+pub const MAX_DISCOVERY_AUTHORIZATIONS: u64 = 10_000;
+
+// === Health and readiness ===
+
+/// Default. A server is probed this often.
+pub const HEALTH_PROBE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Default. A probe without an answer after this long has failed.
+pub const HEALTH_PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// We call ourselves ready after every server was asked once, or after this long.
+pub const READINESS_BOUND: Duration = Duration::from_secs(30);
+
+// === Connections to API servers ===
+
+/// Default. TCP and TLS to a server have to be done by then; on to the next server otherwise.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Default. An HTTP/2 connection with outstanding requests that leaves a PING unanswered for this long is dead.
+pub const DEAD_AFTER: Duration = Duration::from_secs(10);
+
+/// Default. A connection without a request for this long is closed.
+pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Default. Live HTTP/2 connections to one server that carry identities that we stamp. With
+/// kube-apiserver's 100 streams on each that is 6,400 watches.
+pub const MAX_IDENTITY_CONNECTIONS: usize = 64;
+
+/// Default. As [`MAX_IDENTITY_CONNECTIONS`], for connections that carry proven tokens.
+pub const MAX_TOKEN_CONNECTIONS: usize = 64;
+
+/// Default. HTTP/1.1 connections to one server that carry anonymous requests and unproven tokens: one request
+/// each, hence more of them.
+pub const MAX_UNPROVEN_CONNECTIONS: usize = 256;
+
+/// How long a token that a server accepted counts as proven there.
+pub const PROVEN_TOKEN_TTL: Duration = Duration::from_secs(60);
+
+/// How many proven tokens are remembered.
+pub const MAX_PROVEN_TOKENS: u64 = 10_000;
+
+// === Configuration ===
+
+/// Bytes of a configuration file or of a PEM file; a bigger one is refused unread.
+pub const MAX_CONFIG_FILE_BYTES: u64 = MIB as u64;

@@ -1,0 +1,84 @@
+//! What is counted, as plain structs that the floors receive and record into.
+//!
+//! This is a bottom module, so that no floor has to look up to be counted; `ops::metrics` puts the structs
+//! into a registry and shows them. Where kube-apiserver has the metric its name and labels are used, the
+//! others begin with `kube_peer_proxy_`.
+//!
+//! **Labels stay bounded.** They are `&'static str`, a name from the configuration, a status code, or group,
+//! version and resource of something that the catalog lists: never a piece of a request. Nothing secret fits
+//! into them (I12).
+
+mod discovery;
+mod requests;
+mod reroutes;
+mod servers;
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+pub use discovery::DiscoveryMetrics;
+pub use requests::{ClientMetrics, RequestMetrics, RequestRecorder};
+pub use reroutes::RerouteMetrics;
+pub use servers::ServerMetrics;
+
+/// A name from the configuration.
+pub type ServerName = Arc<str>;
+
+/// Everything that is counted. Cloning gives another handle on the same counters; one made by `default` is not
+/// in any registry, which is what tests of a single floor want.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    /// Client connections.
+    pub clients: ClientMetrics,
+    /// Requests, whatever became of them.
+    pub requests: RequestMetrics,
+    /// Requests that went, or should have gone, to a peer.
+    pub reroutes: RerouteMetrics,
+    /// Documents: fetched, merged and given out.
+    pub discovery: DiscoveryMetrics,
+    /// API servers and the connections to them.
+    pub servers: ServerMetrics,
+}
+
+/// One more while it lives, one less when it is dropped.
+#[derive(Debug)]
+#[must_use = "dropping it counts down at once"]
+pub struct GaugeGuard(Gauge);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Server {
+    server: ServerName,
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// A set of metrics that `registry` shows.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        metrics.clients.register(registry);
+        metrics.requests.register(registry);
+        metrics.reroutes.register(registry);
+        metrics.discovery.register(registry);
+        metrics.servers.register(registry);
+        metrics
+    }
+}
+
+// === impl GaugeGuard ===
+
+impl GaugeGuard {
+    fn new(gauge: Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for GaugeGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

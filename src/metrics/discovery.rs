@@ -1,0 +1,200 @@
+//! Discovery documents: fetched, merged, given out. The `aggregator_*` names and
+//! `apiserver_peer_discovery_sync_errors_total` are upstream's.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::{Server, ServerName};
+
+/// The words for how far a server's discovery may be trusted.
+const FRESHNESS: [&str; 3] = ["fresh", "stale", "unknown"];
+
+/// Documents in and out.
+#[derive(Clone, Debug, Default)]
+pub struct DiscoveryMetrics {
+    syncs: Family<Sync, Counter>,
+    sync_errors: Family<SyncError, Counter>,
+    last_sync: Family<Server, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    freshness: Family<Freshness, Gauge>,
+    catalogs: Counter,
+    stale_skips: Family<Skip, Counter>,
+    authorizations: Family<Authorization, Counter>,
+    merged_hits: Counter,
+    merged_misses: Counter,
+    nopeer: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Sync {
+    server: ServerName,
+    trigger: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SyncError {
+    r#type: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Freshness {
+    server: ServerName,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Skip {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Authorization {
+    result: &'static str,
+}
+
+// === impl DiscoveryMetrics ===
+
+impl DiscoveryMetrics {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "kube_peer_proxy_discovery_sync",
+            "Fetches of a server's discovery, by what triggered them and how they ended",
+            self.syncs.clone(),
+        );
+        registry.register(
+            "apiserver_peer_discovery_sync_errors",
+            "Fetches of a server's discovery that failed, by type of error",
+            self.sync_errors.clone(),
+        );
+        registry.register_with_unit(
+            "kube_peer_proxy_discovery_last_sync_timestamp",
+            "When a server's discovery was last known to be as we have it, since the epoch",
+            Unit::Seconds,
+            self.last_sync.clone(),
+        );
+        registry.register(
+            "kube_peer_proxy_server_freshness",
+            "1 for the state in which a server's discovery is, 0 for the others",
+            self.freshness.clone(),
+        );
+        registry.register(
+            "kube_peer_proxy_catalog_rebuilds",
+            "How often something that a server serves changed, and the catalog with it",
+            self.catalogs.clone(),
+        );
+        registry.register(
+            "kube_peer_proxy_stale_skips",
+            "Answers withheld with a 503 because our view was outdated",
+            self.stale_skips.clone(),
+        );
+        registry.register(
+            "kube_peer_proxy_discovery_authorizations",
+            "Whether a caller may read discovery: cached, allowed or refused by home",
+            self.authorizations.clone(),
+        );
+        registry.register(
+            "aggregator_discovery_peer_aggregated_cache_hits",
+            "Merged discovery documents that had been rendered before",
+            self.merged_hits.clone(),
+        );
+        registry.register(
+            "aggregator_discovery_peer_aggregated_cache_misses",
+            "Merged discovery documents that had to be rendered",
+            self.merged_misses.clone(),
+        );
+        registry.register(
+            "aggregator_discovery_nopeer_requests",
+            "Requests for discovery with profile=nopeer",
+            self.nopeer.clone(),
+        );
+    }
+
+    /// A fetch ended: `unchanged` (304), `changed` or `failed`; a success moves the time of the last sync.
+    pub fn synced(&self, server: &ServerName, trigger: &'static str, result: &'static str) {
+        self.syncs.get_or_create(&Sync { server: server.clone(), trigger, result }).inc();
+        if result == "failed" {
+            self.sync_errors.get_or_create(&SyncError { r#type: "fetch_discovery" }).inc();
+        } else {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.last_sync.get_or_create(&Server { server: server.clone() }).set(now.as_secs_f64());
+        }
+    }
+
+    /// How far `server` may be trusted now: `fresh`, `stale` or `unknown`.
+    pub fn freshness(&self, server: &ServerName, now: &'static str) {
+        for state in FRESHNESS {
+            let labels = Freshness { server: server.clone(), state };
+            self.freshness.get_or_create(&labels).set(i64::from(state == now));
+        }
+    }
+
+    /// A server is no longer ours: its gauges go, its counters stay.
+    pub fn forget(&self, server: &ServerName) {
+        for state in FRESHNESS {
+            self.freshness.remove(&Freshness { server: server.clone(), state });
+        }
+        self.last_sync.remove(&Server { server: server.clone() });
+    }
+
+    /// A new catalog was published.
+    pub fn rebuilt(&self) {
+        self.catalogs.inc();
+    }
+
+    /// We answered 503 instead of acting on an outdated view: `unknown`, `stale` or `route_404`.
+    pub fn skipped(&self, reason: &'static str) {
+        self.stale_skips.get_or_create(&Skip { reason }).inc();
+    }
+
+    /// Home's word on a caller: `cached`, `allowed` or `refused`.
+    pub fn authorized(&self, result: &'static str) {
+        self.authorizations.get_or_create(&Authorization { result }).inc();
+    }
+
+    /// A merged document was asked for, and had been rendered before or not.
+    pub fn merged(&self, rendered_before: bool) {
+        if rendered_before {
+            self.merged_hits.inc()
+        } else {
+            self.merged_misses.inc()
+        };
+    }
+
+    /// A document with `profile=nopeer` was asked for.
+    pub fn nopeer(&self) {
+        self.nopeer.inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exactly_one_freshness_is_1() {
+        let metrics = DiscoveryMetrics::default();
+        let server: ServerName = "a".into();
+        let value = |state| metrics.freshness.get_or_create(&Freshness { server: "a".into(), state }).get();
+        for now in ["unknown", "fresh", "stale"] {
+            metrics.freshness(&server, now);
+            assert_eq!(FRESHNESS.map(|state| value(state)).iter().sum::<i64>(), 1);
+            assert_eq!(value(now), 1);
+        }
+    }
+
+    #[test]
+    fn a_failed_fetch_does_not_move_the_last_sync() {
+        let metrics = DiscoveryMetrics::default();
+        let server: ServerName = "a".into();
+        metrics.synced(&server, "interval", "failed");
+        assert!(metrics.last_sync.get(&Server { server: server.clone() }).is_none());
+        assert_eq!(metrics.sync_errors.get_or_create(&SyncError { r#type: "fetch_discovery" }).get(), 1);
+        metrics.synced(&server, "interval", "unchanged");
+        assert!(metrics.last_sync.get(&Server { server }).is_some());
+    }
+}

@@ -1,0 +1,280 @@
+//! Clients' connections and requests.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use tokio::time::Instant;
+
+use super::{GaugeGuard, ServerName};
+
+/// Upper bounds in seconds: from an answer out of memory to kube-apiserver's own limit of 60 s.
+const DURATION_BUCKETS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
+
+/// The verbs of Kubernetes' authorization, and what else is an HTTP method in use.
+const VERBS: [&str; 15] = [
+    "get",
+    "list",
+    "watch",
+    "create",
+    "update",
+    "patch",
+    "delete",
+    "deletecollection",
+    "proxy",
+    "connect",
+    "post",
+    "put",
+    "head",
+    "options",
+    "trace",
+];
+
+/// Connections that clients have to us.
+#[derive(Clone, Debug, Default)]
+pub struct ClientMetrics {
+    open: Gauge,
+    handshakes: Family<Outcome, Counter>,
+}
+
+/// What became of requests.
+#[derive(Clone, Debug)]
+pub struct RequestMetrics {
+    total: Family<RequestLabels, Counter>,
+    duration: Family<DurationLabels, Histogram, fn() -> Histogram>,
+    in_flight: Family<InFlightLabels, Gauge>,
+    received: Counter,
+    sent: Counter,
+}
+
+/// Counts one request when it is dropped, so that neither an early return nor a client that left loses a
+/// sample. It belongs to whatever lives longest, normally the body of the answer.
+#[derive(Debug)]
+#[must_use = "dropping it counts the request at once"]
+pub struct RequestRecorder {
+    metrics: RequestMetrics,
+    started: Instant,
+    labels: RequestLabels,
+    long_running: bool,
+    _in_flight: GaugeGuard,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    server: ServerName,
+    class: &'static str,
+    verb: &'static str,
+    code: u16,
+    decision: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DurationLabels {
+    server: ServerName,
+    verb: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InFlightLabels {
+    long_running: bool,
+}
+
+// === impl ClientMetrics ===
+
+impl ClientMetrics {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "kube_peer_proxy_client_connections",
+            "Client connections that are open",
+            self.open.clone(),
+        );
+        registry.register(
+            "kube_peer_proxy_client_handshakes",
+            "TLS handshakes of clients, by result",
+            self.handshakes.clone(),
+        );
+    }
+
+    /// Counts an open connection for as long as the guard lives.
+    pub fn opened(&self) -> GaugeGuard {
+        GaugeGuard::new(self.open.clone())
+    }
+
+    /// Counts a finished handshake: `ok`, `failed`, `timeout`.
+    pub fn handshake(&self, result: &'static str) {
+        self.handshakes.get_or_create(&Outcome { result }).inc();
+    }
+}
+
+// === impl RequestMetrics ===
+
+impl Default for RequestMetrics {
+    fn default() -> Self {
+        Self {
+            total: Family::default(),
+            duration: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
+            in_flight: Family::default(),
+            received: Counter::default(),
+            sent: Counter::default(),
+        }
+    }
+}
+
+impl RequestMetrics {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "kube_peer_proxy_requests",
+            "Requests that ended, by the server that answered (empty: we did), the class of connection to it, verb, \
+             status code (0: the client left before there was one) and the decision that was made",
+            self.total.clone(),
+        );
+        registry.register_with_unit(
+            "kube_peer_proxy_request_duration",
+            "From the request's head to the last byte of the answer; long-running requests are left out",
+            Unit::Seconds,
+            self.duration.clone(),
+        );
+        registry.register(
+            "kube_peer_proxy_requests_in_flight",
+            "Requests that have not ended yet",
+            self.in_flight.clone(),
+        );
+        registry.register_with_unit(
+            "kube_peer_proxy_request_body",
+            "Bodies received from clients",
+            Unit::Bytes,
+            self.received.clone(),
+        );
+        registry.register_with_unit(
+            "kube_peer_proxy_response_body",
+            "Bodies sent to clients",
+            Unit::Bytes,
+            self.sent.clone(),
+        );
+    }
+
+    /// Begins to count a request with its Kubernetes verb, in any case; an unknown one becomes `other`.
+    /// `long_running` is kube-apiserver's predicate: watch, proxy, exec and their like.
+    pub fn start(&self, verb: &str, long_running: bool) -> RequestRecorder {
+        let verb = VERBS.into_iter().find(|known| verb.eq_ignore_ascii_case(known)).unwrap_or("other");
+        RequestRecorder {
+            metrics: self.clone(),
+            started: Instant::now(),
+            labels: RequestLabels { server: "".into(), class: "none", verb, code: 0, decision: "none" },
+            long_running,
+            _in_flight: GaugeGuard::new(self.in_flight.get_or_create_owned(&InFlightLabels { long_running })),
+        }
+    }
+}
+
+// === impl RequestRecorder ===
+
+impl RequestRecorder {
+    /// What the router decided, in one word.
+    pub fn decided(&mut self, decision: &'static str) {
+        self.labels.decision = decision;
+    }
+
+    /// Which server was tried last, over which class of connection.
+    pub fn sent_to(&mut self, server: ServerName, class: &'static str) {
+        self.labels.server = server;
+        self.labels.class = class;
+    }
+
+    /// The status code that the client gets.
+    pub fn answered(&mut self, code: u16) {
+        self.labels.code = code;
+    }
+
+    /// So many bytes of body came from the client.
+    pub fn received_bytes(&self, bytes: u64) {
+        self.metrics.received.inc_by(bytes);
+    }
+
+    /// So many bytes of body went to the client.
+    pub fn sent_bytes(&self, bytes: u64) {
+        self.metrics.sent.inc_by(bytes);
+    }
+
+    /// How long the request has taken so far.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+impl Drop for RequestRecorder {
+    fn drop(&mut self) {
+        self.metrics.total.get_or_create(&self.labels).inc();
+        if !self.long_running {
+            let labels = DurationLabels { server: self.labels.server.clone(), verb: self.labels.verb };
+            self.metrics.duration.get_or_create(&labels).observe(self.started.elapsed().as_secs_f64());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+
+    fn rendered(work: impl FnOnce(&Metrics)) -> String {
+        let mut registry = Registry::default();
+        work(&Metrics::register(&mut registry));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        text
+    }
+
+    #[test]
+    fn an_early_return_still_counts_the_request() {
+        let text = rendered(|metrics| drop(metrics.requests.start("GET", false)));
+        let line =
+            r#"kube_peer_proxy_requests_total{server="",class="none",verb="get",code="0",decision="none"} 1"#;
+        assert!(text.contains(line), "{text}");
+        assert!(text.contains(r#"kube_peer_proxy_requests_in_flight{long_running="false"} 0"#), "{text}");
+        assert!(text.contains(r#"_duration_seconds_count{server="",verb="get"} 1"#), "{text}");
+    }
+
+    #[test]
+    fn a_long_running_request_is_in_flight_and_not_in_the_histogram() {
+        let text = rendered(|metrics| {
+            let mut ended = metrics.requests.start("watch", true);
+            ended.sent_to("a".into(), "token");
+            ended.decided("home");
+            ended.answered(200);
+            ended.sent_bytes(7);
+            drop(ended);
+        });
+        let line = r#"_requests_total{server="a",class="token",verb="watch",code="200",decision="home"} 1"#;
+        assert!(text.contains(line), "{text}");
+        assert!(!text.contains("_duration_seconds_count"), "{text}");
+        assert!(text.contains("kube_peer_proxy_response_body_bytes_total 7"), "{text}");
+    }
+
+    #[test]
+    fn in_flight_counts_while_the_recorder_lives() {
+        let metrics = RequestMetrics::default();
+        let gauge = metrics.in_flight.get_or_create_owned(&InFlightLabels { long_running: true });
+        let recorder = metrics.start("watch", true);
+        assert_eq!(gauge.get(), 1);
+        drop(recorder);
+        assert_eq!(gauge.get(), 0);
+    }
+
+    #[test]
+    fn a_made_up_method_makes_no_new_label() {
+        let text = rendered(|metrics| drop(metrics.requests.start("BREW-7f3a", false)));
+        assert!(!text.to_lowercase().contains("brew"), "{text}");
+        assert!(text.contains(r#"verb="other""#), "{text}");
+    }
+}
