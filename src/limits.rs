@@ -40,6 +40,30 @@ pub const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// (kube-apiserver `--request-timeout`), so that normally the server's answer is the one that is seen.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(75);
 
+/// Bytes of an answer's body that wait for one stream's socket or window.
+pub const SEND_BUFFER: usize = 256 * KIB;
+
+/// Streams that a client may reset before we accepted them; more is an attack (CVE-2023-44487).
+pub const MAX_PENDING_RESETS: usize = 50;
+
+/// Streams that a client may make us reset; more is an attack (CVE-2025-8671).
+pub const MAX_LOCAL_RESETS: usize = 1024;
+
+/// A silent HTTP/2 client connection is sent a PING this often, so that clients gone without a word are noticed.
+pub const CLIENT_PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// A client that leaves a PING unanswered for this long is gone (kubernetes/kubernetes#121793 has the same).
+pub const CLIENT_PING_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// When no connection can be accepted (no file descriptors, mostly), the next try waits this long.
+pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// Requests under way have this long to finish once we are told to stop.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+/// What we tell clients to wait before they try again, in seconds (kube-apiserver says 1 as well).
+pub const RETRY_AFTER_SECONDS: u32 = 1;
+
 // === Discovery ===
 
 /// Default. A server's discovery is asked for again after this long, give or take the jitter.
@@ -71,6 +95,18 @@ pub const DISCOVERY_AUTHORIZATION_TTL: Duration = Duration::from_secs(10);
 
 /// How many of those are remembered; beyond it the least used ones are forgotten.
 pub const MAX_DISCOVERY_AUTHORIZATIONS: u64 = 10_000;
+
+/// A request whose 404 is doubted waits this long for the server's discovery at most.
+pub const RECHECK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The rest of a doubted 404's body is waited for this long; what is slower is passed on as it comes.
+pub const HELD_404_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// After a failed fetch the next one comes after this long, doubling up to the refresh interval.
+pub const FETCH_BACKOFF: Duration = Duration::from_millis(250);
+
+/// Bytes of `/version`.
+pub const MAX_VERSION_BYTES: usize = 64 * KIB;
 
 // === Health and readiness ===
 

@@ -2,7 +2,11 @@
 //!
 //! listener → TLS → [`admit`] → [`caller`] → request info → [`route`] → [`forward`] or [`discovery`].
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use http::{HeaderMap, Method, Request, Response, Uri, header, request::Parts, uri::Authority};
 use ipnet::IpNet;
@@ -94,6 +98,8 @@ pub struct Proxy {
     pub hasher: TokenHasher,
     /// Who may read discovery.
     pub authorizations: authorize::Authorizations,
+    /// The catalog generation of the last merged document given out.
+    pub served_generation: AtomicU64,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -201,7 +207,7 @@ impl Proxy {
         match form {
             DiscoveryForm::AggregatedV2 { nopeer: false, media: Media::Json, .. } => Some((path, form)),
             DiscoveryForm::AggregatedV2 { nopeer: true, .. } => {
-                self.metrics.discovery.nopeer_request();
+                self.metrics.discovery.nopeer();
                 None
             }
             _ => None,
@@ -209,12 +215,12 @@ impl Proxy {
     }
 
     fn situation(&self, info: &RequestInfo<'_>, path: &str, exchange: &Exchange, catalog: &Catalog) -> Situation {
-        let below = |prefix: &&str| {
-            path.strip_prefix(**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        let below = |prefix: &str| {
+            path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         Situation {
             is_resource: info.is_resource,
-            home_only: HOME_ONLY.iter().any(|prefix| below(&prefix)),
+            home_only: HOME_ONLY.into_iter().any(below),
             peer_proxied: exchange.peer_proxied,
             reroute: self.settings.reroute != Reroute::Off,
             home: exchange.home,

@@ -175,3 +175,9 @@ pub fn observe(health: &Health, class: Class, event: &Event<'_>) {
         Event::Draining | Event::Closed { .. } => {}
     }
 }
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} at {}", self.name, self.authority)
+    }
+}

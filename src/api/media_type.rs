@@ -46,6 +46,18 @@ pub enum DiscoveryForm {
     NotAcceptable,
 }
 
+/// What a server is asked for its own document with: aggregated v2, never merged by its native proxy. Servers
+/// that do not know the profile ignore it.
+pub const ACCEPT_NOPEER: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList;profile=nopeer,\
+     application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+/// Whether a `Content-Type` is that of an aggregated v2 document in JSON.
+pub fn is_aggregated_v2_json(content_type: &str) -> bool {
+    accept::parse(content_type)
+        .first()
+        .is_some_and(|clause| Media::Json.matches(clause) && is_aggregated_v2(clause))
+}
+
 // === impl Media ===
 
 impl Media {

@@ -31,6 +31,16 @@ pub struct Status {
     pub retry_after: Option<u32>,
 }
 
+/// The encodings in which an error of ours is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encoding {
+    /// `application/json`
+    #[default]
+    Json,
+    /// `application/vnd.kubernetes.protobuf`
+    Protobuf,
+}
+
 // === impl Status ===
 
 impl Status {
@@ -80,12 +90,11 @@ impl Status {
         self
     }
 
-    /// The answer, in the encoding that the client's `Accept` prefers among JSON and protobuf.
-    pub fn into_response(self, request: &HeaderMap) -> Response<Body> {
-        let (content_type, bytes) = if prefers_protobuf(request) {
-            (PROTOBUF, protobuf::encode(&self))
-        } else {
-            ("application/json", self.to_json())
+    /// The answer.
+    pub fn into_response(self, encoding: Encoding) -> Response<Body> {
+        let (content_type, bytes) = match encoding {
+            Encoding::Protobuf => (PROTOBUF, protobuf::encode(&self)),
+            Encoding::Json => ("application/json", self.to_json()),
         };
         let mut response = Response::new(body::full(bytes));
         *response.status_mut() = self.code;
@@ -114,16 +123,21 @@ impl Status {
     }
 }
 
-/// The first of our two encodings in the `Accept` header; JSON if neither stands there.
-fn prefers_protobuf(request: &HeaderMap) -> bool {
-    request
-        .get_all(header::ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|clause| clause.split(';').next().unwrap_or_default().trim())
-        .find(|media| *media == PROTOBUF || matches!(*media, "application/json" | "*/*" | "application/*"))
-        == Some(PROTOBUF)
+impl Encoding {
+    /// The first of the two in a request's `Accept`; JSON if neither stands there.
+    pub fn preferred(request: &HeaderMap) -> Self {
+        request
+            .get_all(header::ACCEPT)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .find_map(|clause| match clause.split(';').next().unwrap_or_default().trim() {
+                PROTOBUF => Some(Self::Protobuf),
+                "application/json" | "application/*" | "*/*" => Some(Self::Json),
+                _ => None,
+            })
+            .unwrap_or_default()
+    }
 }
 
 /// Whether a 404 answer says that the server has no such *route*, not that there is no such object (I8).

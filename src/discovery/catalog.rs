@@ -110,7 +110,7 @@ impl Catalog {
             let sources: Vec<Source<'_>> = documents()
                 .map(|(index, document)| Source {
                     id: &fleet.get(index).name,
-                    items: &part(document).list.items,
+                    document: &part(document).list,
                     fresh: fresh.contains(index),
                 })
                 .collect();

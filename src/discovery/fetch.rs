@@ -15,7 +15,8 @@ use crate::{
         user::UserInfo,
     },
     body::{self, Body},
-    servers::{Class, Server},
+    limits,
+    servers::Server,
 };
 
 /// How a fetch is bounded.
@@ -109,7 +110,7 @@ impl Fetcher {
         known: Option<&Document>,
     ) -> Result<Option<Document>, FetchError> {
         let part = |path| self.part(server, path, known.map(|known| known.part(path)));
-        let (api, apis) = futures_util::try_join!(part(DiscoveryPath::Api), part(DiscoveryPath::Apis))?;
+        let (api, apis) = tokio::try_join!(part(DiscoveryPath::Api), part(DiscoveryPath::Apis))?;
         if let (None, None, Some(_)) = (&api, &apis, known) {
             return Ok(None);
         }
@@ -132,8 +133,8 @@ impl Fetcher {
         if let Some(etag) = etag.and_then(|etag| HeaderValue::from_str(etag).ok()) {
             headers.insert(header::IF_NONE_MATCH, etag);
         }
-        let response = self.send(server, path, request).await?;
-        match response.status() {
+        let (parts, body) = self.send(server, path, request).await?.into_parts();
+        match parts.status {
             StatusCode::OK => {}
             StatusCode::NOT_MODIFIED if etag.is_some() => return Ok(None),
             status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
@@ -142,13 +143,13 @@ impl Fetcher {
             status if status.is_redirection() => return Err(FetchError::Redirect { path, status }),
             status => return Err(FetchError::Status { path, status }),
         }
-        let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let text = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let content_type = text(header::CONTENT_TYPE).unwrap_or_default();
-        if !media_type::is_aggregated_v2(content_type) {
+        if !media_type::is_aggregated_v2_json(content_type) {
             return Err(FetchError::MediaType { path, content_type: content_type.to_owned() });
         }
         let etag = text(header::ETAG).map(str::to_owned);
-        let bytes = collect(path, response.into_body(), self.bounds.max_document).await?;
+        let bytes = collect(path, body, self.bounds.max_document).await?;
         // Tens of milliseconds with thousands of CRDs.
         let list = tokio::task::spawn_blocking(move || GroupDiscoveryList::parse(&bytes))
             .await
@@ -161,7 +162,7 @@ impl Fetcher {
     async fn version(&self, server: &Arc<Server>) -> Option<(u32, u32)> {
         const PATH: &str = "/version";
         let response = self.send(server, PATH, self.request(PATH)).await.ok()?;
-        let bytes = collect(PATH, response.into_body(), 64 << 10).await.ok()?;
+        let bytes = collect(PATH, response.into_body(), limits::MAX_VERSION_BYTES).await.ok()?;
         let version: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
         // Some vendors write "32+".
         let number = |key: &str| version[key].as_str()?.trim_end_matches('+').parse().ok();

@@ -17,7 +17,7 @@ use super::{
     catalog::{Book, Freshness},
     fetch::Fetcher,
 };
-use crate::{metrics::DiscoveryMetrics, servers::Server};
+use crate::{metrics::Metrics, servers::Server};
 
 /// When a refresh task does what.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ struct Task {
     book: Arc<Book>,
     fetcher: Fetcher,
     schedule: Schedule,
-    metrics: DiscoveryMetrics,
+    metrics: Metrics,
     asked: mpsc::Receiver<Trigger>,
     ended: watch::Sender<u64>,
     /// Losses of contact that were seen.
@@ -106,7 +106,7 @@ impl Refresh {
         book: Arc<Book>,
         fetcher: Fetcher,
         schedule: Schedule,
-        metrics: DiscoveryMetrics,
+        metrics: Metrics,
     ) -> Self {
         // One question under way and one waiting say all there is to say.
         let (ask, asked) = mpsc::channel(2);
@@ -201,6 +201,7 @@ impl Task {
         }
         match self.fetcher.probe(&self.server).await {
             Ok(status) => {
+                self.metrics.servers.probed(&self.server.name, "ok");
                 self.server.health.contact();
                 self.server.health.ready(!status.is_server_error());
                 if std::mem::take(&mut self.lost) {
@@ -209,6 +210,7 @@ impl Task {
                 }
             }
             Err(error) => {
+                self.metrics.servers.probed(&self.server.name, "failed");
                 let silent = self.server.health.last_contact().map(|last| last.elapsed());
                 if silent.is_none_or(|silent| silent >= self.schedule.dead_after) {
                     self.server.declare_dead(&error.to_string());
@@ -236,7 +238,12 @@ impl Task {
         let losses = self.server.health.losses();
         let result = self.fetcher.fetch(&self.server, known.as_ref()).await;
         self.last_fetch = Some(Instant::now());
-        self.metrics.synced(&self.server.name, trigger.as_str(), result.is_ok());
+        let outcome = match &result {
+            Ok(Some(_)) => "changed",
+            Ok(None) => "unchanged",
+            Err(_) => "failed",
+        };
+        self.metrics.discovery.synced(&self.server.name, trigger.as_str(), outcome);
         match result {
             Ok(document) => {
                 self.backoff = self.schedule.first_backoff;
@@ -297,7 +304,8 @@ impl Task {
             tracing::error!(server = %self.server.name, "merging its discovery failed; the last catalog stays");
         }
         let freshness = self.book.catalog().servers[self.number].freshness;
-        self.metrics.state(&self.server.name, self.server.health.is_healthy(), freshness.as_str());
+        self.metrics.discovery.freshness(&self.server.name, freshness.as_str());
+        self.metrics.servers.healthy(&self.server.name, self.server.health.is_healthy());
     }
 }
 

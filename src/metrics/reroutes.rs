@@ -81,27 +81,27 @@ impl RerouteMetrics {
     }
 
     /// A peer answered.
-    pub fn rerouted(&self, code: u16, group: &Arc<str>, version: &Arc<str>, resource: &Arc<str>) {
+    pub fn rerouted(&self, code: u16, group: &str, version: &str, resource: &str) {
         let labels =
-            Rerouted { code, group: group.clone(), version: version.clone(), resource: resource.clone() };
+            Rerouted { code, group: group.into(), version: version.into(), resource: resource.into() };
         self.rerouted.get_or_create(&labels).inc();
     }
 
     /// No peer could be reached. Upstream knows the types `endpoint_resolution` and `proxy_transport`; we
     /// use the second for every failure to connect or to send.
-    pub fn failed(&self, kind: &'static str, group: &Arc<str>, version: &Arc<str>, resource: &Arc<str>) {
+    pub fn failed(&self, kind: &'static str, group: &str, version: &str, resource: &str) {
         let labels = Failed {
             r#type: kind,
-            group: group.clone(),
-            version: version.clone(),
-            resource: resource.clone(),
+            group: group.into(),
+            version: version.into(),
+            resource: resource.into(),
         };
         self.errors.get_or_create(&labels).inc();
     }
 
     /// A request stayed at home only because of the dry run.
-    pub fn would_have_rerouted(&self, group: &Arc<str>, version: &Arc<str>, resource: &Arc<str>) {
-        let labels = Resource { group: group.clone(), version: version.clone(), resource: resource.clone() };
+    pub fn would_have_rerouted(&self, group: &str, version: &str, resource: &str) {
+        let labels = Resource { group: group.into(), version: version.into(), resource: resource.into() };
         self.dry_run.get_or_create(&labels).inc();
     }
 

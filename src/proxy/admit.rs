@@ -18,12 +18,15 @@ pub fn admit(parts: &Parts) -> Result<Authority, Status> {
         return Err(Status::bad_request("a request for `*` asks for nothing that an API server has"));
     }
     let mut hosts = parts.headers.get_all(header::HOST).iter();
-    let authority = match (parts.uri.authority(), hosts.next(), hosts.next()) {
-        (_, Some(_), Some(_)) => return Err(Status::bad_request("the request has more than one Host header")),
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Status::bad_request("the request has more than one Host header"));
+    }
+    let authority = match (parts.uri.authority(), host) {
         // RFC 9112, 3.2.2: an absolute target counts, not the Host beside it. HTTP/2 has `:authority`.
-        (Some(authority), _, None) => Ok(authority.clone()),
-        (None, Some(host), None) => Authority::try_from(host.as_bytes()),
-        (None, None, _) => return Err(Status::bad_request("the request has no Host header")),
+        (Some(authority), _) => Ok(authority.clone()),
+        (None, Some(host)) => Authority::try_from(host.as_bytes()),
+        (None, None) => return Err(Status::bad_request("the request has no Host header")),
     };
     if parts.version <= Version::HTTP_11
         && parts.headers.contains_key(header::UPGRADE)

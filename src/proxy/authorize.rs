@@ -4,12 +4,12 @@
 //! passed on and never remembered. A body that comes with the yes is thrown away: nothing that a caller's
 //! request brought back enters the catalog.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header, uri::Scheme};
 use moka::sync::Cache;
 
-use super::{Exchange, Proxy, caller::Caller, forward::Attempt, record::Record};
+use super::{Exchange, Proxy, caller::Caller, forward::{Attempt, Failure}, record::Record};
 use crate::{
     api::{
         media_type::{self, DiscoveryForm},
@@ -49,7 +49,6 @@ impl Proxy {
     ) -> Result<Response<Body>, Status> {
         record.reason = "merged-discovery";
         if let Some(refusal) = self.authorize(path, exchange, record).await? {
-            self.metrics.discovery.miss();
             return Ok(refusal);
         }
         let catalog = self.book.catalog();
@@ -59,10 +58,11 @@ impl Proxy {
             )
             .retry_after(limits::RETRY_AFTER_SECONDS));
         };
-        self.metrics.discovery.hit();
+        let last = self.served_generation.swap(catalog.generation, Ordering::Relaxed);
+        self.metrics.discovery.merged(last == catalog.generation);
         let pretty = matches!(form, DiscoveryForm::AggregatedV2 { pretty: true, .. })
             || media_type::wants_pretty(exchange.uri.query(), &exchange.headers);
-        Ok(serve::answer(document, &exchange.method, &exchange.headers, pretty))
+        Ok(serve::respond(document, &exchange.method, &exchange.headers, pretty))
     }
 
     /// `None` is a yes; otherwise what home, or who stands in for it, says instead.
@@ -74,6 +74,7 @@ impl Proxy {
     ) -> Result<Option<Response<Body>>, Status> {
         let key = self.authorization_key(path, exchange);
         if self.authorizations.0.contains_key(&key) {
+            self.metrics.discovery.authorized("cached");
             return Ok(None);
         }
         let mut errors = Vec::new();
@@ -85,10 +86,11 @@ impl Proxy {
             let attempt = Attempt { server, rerouted, long_running: false };
             record.attempts += 1;
             record.server = Some(number);
-            let response = match self.send(exchange, attempt, question(path, exchange, etag.as_deref()), record).await
-            {
+            let question = question(path, exchange, etag.as_deref());
+            let response = match self.send(exchange, attempt, question, record).await {
                 Ok(response) => response,
-                Err(error) => {
+                Err(Failure::Refused(status)) => return Err(status),
+                Err(Failure::Send(error)) => {
                     errors.push(format!("{}: {error}", server.name));
                     continue;
                 }
@@ -101,8 +103,12 @@ impl Proxy {
                         self.refresh[number].ask(Trigger::Changed);
                     }
                 }
-                _ => return Ok(Some(response)),
+                _ => {
+                    self.metrics.discovery.authorized("refused");
+                    return Ok(Some(response));
+                }
             }
+            self.metrics.discovery.authorized("allowed");
             self.authorizations.0.insert(key, ());
             return Ok(None);
         }

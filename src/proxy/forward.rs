@@ -4,7 +4,7 @@
 //! did not process it is not tried twice (I9), and one that denies a route which its discovery lists is asked
 //! what it serves before anybody is told 404 (I8).
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
@@ -22,7 +22,7 @@ use crate::{
         request_info::RequestInfo,
         status::{self, Status},
     },
-    body::{self, Body, BoxError, Watcher},
+    body::{self, Body, Watcher},
     discovery::refresh::Trigger,
     limits,
     proxy::caller::Caller,
@@ -52,6 +52,14 @@ pub(super) struct Attempt<'a> {
     pub(super) long_running: bool,
 }
 
+/// Why an attempt brought no answer.
+pub(super) enum Failure {
+    /// We do not send it, whoever the server is.
+    Refused(Status),
+    /// The server, or the way to it.
+    Send(SendError),
+}
+
 impl Proxy {
     /// Decides, sends, and answers with what came back.
     pub(super) async fn forward(
@@ -79,7 +87,7 @@ impl Proxy {
                 Decision::Peers(peers, reason) => (peers, reason),
                 Decision::Unavailable(reason) => {
                     record.decided(reason);
-                    self.metrics.servers.stale_skip(reason.as_str());
+                    self.metrics.discovery.skipped(reason.as_str());
                     return Err(self.unavailable(info, reason, &tried));
                 }
             };
@@ -99,7 +107,8 @@ impl Proxy {
             record.server = Some(number);
             let response = match self.send(&exchange, attempt, next, record).await {
                 Ok(response) => response,
-                Err(mut error) => {
+                Err(Failure::Refused(status)) => return Err(status),
+                Err(Failure::Send(mut error)) => {
                     tried.errors.push(format!("{}: {error}", server.name));
                     match error.request.take() {
                         Some(unsent) if error.kind.is_unprocessed() => {
@@ -124,7 +133,7 @@ impl Proxy {
                 Held::Route(response) => response,
             };
             // I8: its discovery lists the thing, its router does not know it. One of the two is out of date.
-            self.metrics.reroutes.route_404(&server.name);
+            self.metrics.reroutes.route_level_404(&server.name);
             self.recheck(number).await;
             let now = self.book.catalog();
             if now.serving(info).listed().is_empty() && now.unknown.is_empty() {
@@ -150,7 +159,7 @@ impl Proxy {
         attempt: Attempt<'_>,
         mut request: Request<Body>,
         record: &mut Record,
-    ) -> Result<Response<Body>, SendError> {
+    ) -> Result<Response<Body>, Failure> {
         let Attempt { server, rerouted, long_running } = attempt;
         let token = self.token_of(exchange);
         let class = match (exchange.caller.stamped(), &token) {
@@ -160,14 +169,13 @@ impl Proxy {
         };
         record.class = class.as_str();
         if let Some(user) = exchange.caller.stamped() {
-            user.stamp(request.headers_mut(), &server.user_headers)
-                .map_err(|status| SendError::refused(status.message))?;
+            user.stamp(request.headers_mut(), &server.user_headers).map_err(Failure::Refused)?;
         }
         if rerouted {
             request.headers_mut().insert(PEER_PROXIED, HeaderValue::from_static("true"));
         }
         let in_flight = InFlight::new(server, long_running);
-        let mut response = server.pool(class).send(request).await?;
+        let mut response = server.pool(class).send(request).await.map_err(Failure::Send)?;
         if let Some(token) = token {
             server.prove(token, response.status() != StatusCode::UNAUTHORIZED);
         }
@@ -191,7 +199,7 @@ impl Proxy {
     }
 
     fn would_reroute(&self, info: &RequestInfo<'_>, peers: ServerSet, reason: Reason) {
-        self.metrics.reroutes.dry_run(info.group, info.version, info.resource);
+        self.metrics.reroutes.would_have_rerouted(info.group, info.version, info.resource);
         tracing::info!(
             group = info.group, version = info.version, resource = info.resource, verb = &*info.verb,
             peers = self.names(peers), reason = reason.as_str(), "would reroute (--reroute=dry-run)",
@@ -202,10 +210,18 @@ impl Proxy {
         self.metrics.reroutes.rerouted(status.as_u16(), info.group, info.version, info.resource);
     }
 
+    /// Only what the catalog lists becomes a label; a client cannot make new ones.
+    fn count_failure(&self, info: &RequestInfo<'_>) {
+        let listed = !self.book.catalog().serving(info).listed().is_empty();
+        let (group, version, resource) =
+            if listed { (info.group, info.version, info.resource) } else { ("", "", "") };
+        self.metrics.reroutes.failed("proxy_transport", group, version, resource);
+    }
+
     /// 503: nobody was left to ask.
     fn unavailable(&self, info: &RequestInfo<'_>, reason: Reason, tried: &Tried) -> Status {
         if !tried.errors.is_empty() {
-            self.metrics.reroutes.error("proxy_transport", info.group, info.version, info.resource);
+            self.count_failure(info);
             return Status::unavailable(format!(
                 "no API server could answer for {}; tried: {}",
                 what(info),
@@ -224,7 +240,7 @@ impl Proxy {
 
     /// 503 for a 404 that we do not believe.
     fn denied(&self, info: &RequestInfo<'_>, tried: &Tried) -> Status {
-        self.metrics.servers.stale_skip("route-not-found");
+        self.metrics.discovery.skipped("route-not-found");
         Status::unavailable(format!("{}: {}", what(info), tried.errors.join("; ")))
             .retry_after(limits::RETRY_AFTER_SECONDS)
     }
@@ -234,8 +250,7 @@ impl Proxy {
         let message = format!("{}: {}", what(info), tried.errors.join("; "));
         match error.kind {
             SendErrorKind::RequestBody => return Status::bad_request(message),
-            SendErrorKind::Refused => return Status::unauthorized(message),
-            _ => self.metrics.reroutes.error("proxy_transport", info.group, info.version, info.resource),
+            _ => self.count_failure(info),
         }
         if method.is_safe() || error.kind.is_unprocessed() {
             return Status::unavailable(message).retry_after(limits::RETRY_AFTER_SECONDS);
@@ -288,7 +303,7 @@ async fn held_back_404(response: Response<Body>) -> Held {
     }
     let mut seen = Vec::new();
     while seen.len() <= limits::MAX_BUFFERED_404_BYTES {
-        match time::timeout(HELD_404_TIMEOUT, body.frame()).await {
+        match time::timeout(limits::HELD_404_TIMEOUT, body.frame()).await {
             Ok(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) => seen.extend_from_slice(&data),
                 Err(_) => break,
@@ -304,15 +319,10 @@ async fn held_back_404(response: Response<Body>) -> Held {
     Held::Object(Response::from_parts(parts, body::after(seen, body)))
 }
 
-/// How long the rest of a 404's body is waited for.
-const HELD_404_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// Keeps a request counted until its answer's body is through.
 struct Hold(#[expect(dead_code, reason = "counts by living")] InFlight);
 
-impl Watcher for Hold {
-    fn failed(&mut self, _error: &BoxError) {}
-}
+impl Watcher for Hold {}
 
 /// The thing asked for, in an operator's words.
 fn what(info: &RequestInfo<'_>) -> String {

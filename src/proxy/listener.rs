@@ -93,8 +93,7 @@ impl Listener {
         loop {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
-                // An error says that the sender is gone, which means the same.
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = stopped(&mut stop) => break,
                 Some(_) = connections.join_next() => continue,
             };
             match accepted {
@@ -130,6 +129,12 @@ impl Listener {
             tracing::warn!(connections = connections.len(), "connections were cut after the grace period");
         }
     }
+}
+
+/// Ends when we are told to stop.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error says that whoever could tell is gone, which means the same.
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 async fn handshake(acceptor: TlsAcceptor, tcp: TcpStream) -> Result<TlsStream<TcpStream>, BoxError> {
@@ -170,7 +175,7 @@ async fn serve(
             let mut connection = std::pin::pin!($connection);
             tokio::select! {
                 ended = connection.as_mut() => ended,
-                _ = stop.wait_for(|stop| *stop) => {
+                () = stopped(&mut stop) => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
                 }

@@ -5,7 +5,7 @@ use super::*;
 fn answer(status: Status, accept: &'static str) -> (http::response::Parts, Vec<u8>) {
     let mut request = HeaderMap::new();
     request.insert(header::ACCEPT, HeaderValue::from_static(accept));
-    let (parts, body) = status.into_response(&request).into_parts();
+    let (parts, body) = status.into_response(Encoding::preferred(&request)).into_parts();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     (parts, runtime.block_on(body.collect()).unwrap().to_bytes().to_vec())
 }
