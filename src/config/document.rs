@@ -1,0 +1,230 @@
+//! The configuration file, as far as it is YAML: which keys are there, on which line, with which text.
+//!
+//! Reading it along a list of known keys instead of into a struct has two merits: every unknown key is told and
+//! not only the first, and values stay the text that was written (an unquoted `1.30` is a fine name for a server
+//! and no number).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::Spanned;
+
+/// What may stand under a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Shape {
+    /// One value.
+    Text,
+    /// A list of values.
+    Texts,
+    /// A list of mappings with these keys.
+    Tables(Keys),
+}
+
+/// Known keys and what may stand under them.
+pub(super) type Keys = &'static [(&'static str, Shape)];
+
+/// A mapping of the file.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    /// By key; what was left empty (`home:`) is left out.
+    pub(super) entries: BTreeMap<String, Entry>,
+    /// Keys that nobody knows, and their lines.
+    pub(super) unknown: Vec<(String, u64)>,
+}
+
+/// What stands under a key.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Counted from 1.
+    pub(super) line: u64,
+    pub(super) value: Value,
+}
+
+#[derive(Debug)]
+pub(super) enum Value {
+    Text(String),
+    Texts(Vec<String>),
+    Tables(Vec<Table>),
+}
+
+/// Reads a file whose names of keys are made by `key_of` from those in `keys`.
+///
+/// # Errors
+/// A sentence with line and column, if it is no YAML, has a key twice, or a value of the wrong kind.
+pub(super) fn parse(
+    text: &str,
+    keys: &[(&'static str, Shape)],
+    key_of: fn(&str) -> String,
+) -> Result<Table, String> {
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::with_deserializer_from_str_with_options(text, options, |yaml| {
+        TableSeed { keys, key_of }.deserialize(yaml)
+    })
+    .map_err(|error| error.to_string())
+}
+
+#[derive(Clone, Copy)]
+struct TableSeed<'k> {
+    keys: &'k [(&'static str, Shape)],
+    key_of: fn(&str) -> String,
+}
+
+// === impl TableSeed ===
+
+impl<'de> DeserializeSeed<'de> for TableSeed<'_> {
+    type Value = Table;
+
+    fn deserialize<D: Deserializer<'de>>(self, yaml: D) -> Result<Table, D::Error> {
+        yaml.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for TableSeed<'_> {
+    type Value = Table;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a mapping")
+    }
+
+    /// An empty file.
+    fn visit_unit<E>(self) -> Result<Table, E> {
+        Ok(Table::default())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Table, A::Error> {
+        let mut table = Table::default();
+        while let Some(Spanned { value: key, referenced, .. }) = map.next_key::<Spanned<String>>()? {
+            let line = referenced.line();
+            let Some((_, shape)) = self.keys.iter().find(|(name, _)| (self.key_of)(name) == key) else {
+                map.next_value::<IgnoredAny>()?;
+                table.unknown.push((key, line));
+                continue;
+            };
+            let value = match shape {
+                Shape::Text => map.next_value::<Option<String>>()?.map(Value::Text),
+                Shape::Texts => map.next_value::<Option<Vec<String>>>()?.map(Value::Texts),
+                Shape::Tables(keys) => {
+                    let tables = TablesSeed(TableSeed { keys, key_of: self.key_of });
+                    Some(Value::Tables(map.next_value_seed(tables)?))
+                }
+            };
+            if let Some(value) = value
+                && table.entries.insert(key.clone(), Entry { line, value }).is_some()
+            {
+                return Err(A::Error::custom(format!("{key} is there twice")));
+            }
+        }
+        Ok(table)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct TablesSeed<'k>(TableSeed<'k>);
+
+// === impl TablesSeed ===
+
+impl<'de> DeserializeSeed<'de> for TablesSeed<'_> {
+    type Value = Vec<Table>;
+
+    fn deserialize<D: Deserializer<'de>>(self, yaml: D) -> Result<Vec<Table>, D::Error> {
+        yaml.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for TablesSeed<'_> {
+    type Value = Vec<Table>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of mappings")
+    }
+
+    fn visit_unit<E>(self) -> Result<Vec<Table>, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<Table>, A::Error> {
+        let mut tables = Vec::new();
+        while let Some(table) = seq.next_element_seed(self.0)? {
+            tables.push(table);
+        }
+        Ok(tables)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INNER: Keys = &[("name", Shape::Text)];
+    const KEYS: Keys = &[
+        ("home", Shape::Text),
+        ("merge", Shape::Text),
+        ("bind", Shape::Texts),
+        ("servers", Shape::Tables(INNER)),
+    ];
+
+    fn read(text: &str) -> Result<Table, String> {
+        parse(text, KEYS, str::to_owned)
+    }
+
+    fn text(table: &Table, key: &str) -> String {
+        match &table.entries[key].value {
+            Value::Text(text) => text.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn values_stay_the_text_that_was_written() {
+        for written in ["1.30", "0123", "on", "off", "true", "1_000", "0x10", "2e3"] {
+            let table = read(&format!("home: {written}\n")).unwrap();
+            assert_eq!(text(&table, "home"), written);
+        }
+        assert_eq!(text(&read("home: \"quoted\"").unwrap(), "home"), "quoted");
+    }
+
+    #[test]
+    fn every_unknown_key_is_told_with_its_line() {
+        let table = read("hone: a\nhome: b\nservers:\n- name: x\n  uri: y\nother: [1, {a: 2}]\n").unwrap();
+        assert_eq!(table.unknown, [("hone".to_owned(), 1), ("other".to_owned(), 6)]);
+        let Value::Tables(servers) = &table.entries["servers"].value else { panic!("no tables") };
+        assert_eq!(servers[0].unknown, [("uri".to_owned(), 5)]);
+        assert_eq!(table.entries["home"].line, 2);
+    }
+
+    #[test]
+    fn a_file_without_anything_is_an_empty_table() {
+        for empty in ["", "\n", "# nothing\n", "---\n", "home:\nbind:\nservers:\n"] {
+            let table = read(empty).unwrap();
+            assert!(table.unknown.is_empty() && !table.entries.contains_key("home"), "{empty:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line() {
+        for (text, line) in [
+            ("home: [a]\n", "line 1"),
+            ("home: a\nmerge: on\nhome: b\n", "line 3"),
+            ("merge: on\nbind: a\n", "line 2"),
+            ("merge: on\nservers: a\n", "line 2"),
+            ("merge: on\nhome: 'a\n", "line"),
+        ] {
+            let error = read(text).unwrap_err();
+            println!("{error}");
+            assert!(error.contains(line), "{text:?}: {error}");
+        }
+        assert!(read("- a\n").unwrap_err().contains("expected a mapping"));
+    }
+
+    #[test]
+    fn deep_nesting_and_alias_bombs_are_refused() {
+        assert!(read(&format!("other: {}", "[".repeat(100_000))).is_err());
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for n in 1..12 {
+            let uses = vec![format!("*a{}", n - 1); 10].join(", ");
+            bomb += &format!("a{n}: &a{n} [{uses}]\n");
+        }
+        assert!(read(&bomb).is_err());
+    }
+}

@@ -1,0 +1,224 @@
+//! The flags of `serve`. Each is text here and is read, together with the environment and the file, by
+//! `resolve`: so that every fault is told at once, and told the same way wherever the value came from.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+const LISTENING: &str = "Listening";
+const CALLERS: &str = "Who is calling";
+const SERVERS: &str = "API servers";
+const DISCOVERY: &str = "Discovery";
+const REQUESTS: &str = "Requests";
+const OPERATING: &str = "Operating";
+
+/// What `serve`, `config check` and `config print` are told on the command line.
+///
+/// Flags bear the names that kube-apiserver gives them wherever it has them. Each is also an environment
+/// variable (KUBE_PEER_PROXY_ and the flag's name in capitals, - as _; lists separated by commas) and a key of
+/// the configuration file (the flag's name in camelCase). A flag counts more than the environment, and that more
+/// than the file.
+#[derive(Args, Clone, Debug, Default)]
+#[command(after_help = "Each flag can also be given as environment variable (--stale-after as \
+        KUBE_PEER_PROXY_STALE_AFTER) or in the configuration file (staleAfter); a flag counts more than the \
+        environment, and that more than the file. `config print` shows what results.")]
+pub struct ServeArgs {
+    /// Configuration file (YAML); its keys are the flags' names in camelCase, and some that have no flag
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Address to listen on, IPv4 or IPv6; can be repeated [default: 0.0.0.0]
+    #[arg(long, value_name = "IP", value_delimiter = ',', help_heading = LISTENING)]
+    pub bind_address: Vec<String>,
+    /// Port to listen on, at each address [default: 6443]
+    #[arg(long, value_name = "PORT", help_heading = LISTENING)]
+    pub secure_port: Option<String>,
+    /// Serving certificate and its chain (PEM)
+    #[arg(long, value_name = "FILE", help_heading = LISTENING)]
+    pub tls_cert_file: Option<String>,
+    /// Private key of the serving certificate (PEM)
+    #[arg(long, value_name = "FILE", help_heading = LISTENING)]
+    pub tls_private_key_file: Option<String>,
+
+    /// CAs of client certificates; without it only tokens are accepted
+    #[arg(long, value_name = "FILE", help_heading = CALLERS)]
+    pub client_ca_file: Option<String>,
+    /// CAs of trusted front proxies, whose X-Remote-* headers say who is calling
+    #[arg(long, value_name = "FILE", help_heading = CALLERS)]
+    pub requestheader_client_ca_file: Option<String>,
+    /// Common names that a front proxy's certificate may have [default: any]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = CALLERS)]
+    pub requestheader_allowed_names: Vec<String>,
+    /// Headers in which a front proxy gives the user [default: X-Remote-User]
+    #[arg(long, value_name = "HEADER", value_delimiter = ',', help_heading = CALLERS)]
+    pub requestheader_username_headers: Vec<String>,
+    /// Headers in which a front proxy gives the user's UID [default: X-Remote-Uid]
+    #[arg(long, value_name = "HEADER", value_delimiter = ',', help_heading = CALLERS)]
+    pub requestheader_uid_headers: Vec<String>,
+    /// Headers in which a front proxy gives the user's groups [default: X-Remote-Group]
+    #[arg(long, value_name = "HEADER", value_delimiter = ',', help_heading = CALLERS)]
+    pub requestheader_group_headers: Vec<String>,
+    /// Beginnings of headers in which a front proxy gives extra data [default: X-Remote-Extra-]
+    #[arg(long, value_name = "PREFIX", value_delimiter = ',', help_heading = CALLERS)]
+    pub requestheader_extra_headers_prefix: Vec<String>,
+    /// Networks of load balancers whose X-Forwarded-For is believed [default: none]
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', help_heading = CALLERS)]
+    pub trusted_proxy_cidrs: Vec<String>,
+
+    /// An API server, as a=https://10.0.0.1:6443; can be repeated
+    #[arg(long, value_name = "NAME=URL", value_delimiter = ',', help_heading = SERVERS)]
+    pub api_server: Vec<String>,
+    /// The API server that this proxy stands beside (sidecar); without it the proxy is in front of all of them
+    #[arg(long, value_name = "NAME", help_heading = SERVERS)]
+    pub home: Option<String>,
+    /// Without --home, which server a client's connection gets: any, oldest or newest [default: any]
+    #[arg(long, value_name = "CHOICE", help_heading = SERVERS)]
+    pub home_preference: Option<String>,
+    /// CAs of the API servers' serving certificates
+    #[arg(long, value_name = "FILE", help_heading = SERVERS)]
+    pub peer_ca_file: Option<String>,
+    /// Name that the API servers' serving certificates are checked for [default: kubernetes.default.svc]
+    #[arg(long, value_name = "NAME", help_heading = SERVERS)]
+    pub peer_server_name: Option<String>,
+    /// Front-proxy client certificate that is shown to the API servers (PEM)
+    #[arg(long, value_name = "FILE", help_heading = SERVERS)]
+    pub proxy_client_cert_file: Option<String>,
+    /// Private key of the front-proxy client certificate (PEM)
+    #[arg(long, value_name = "FILE", help_heading = SERVERS)]
+    pub proxy_client_key_file: Option<String>,
+    /// User that the proxy's own requests are made as [default: system:kube-peer-proxy]
+    #[arg(long, value_name = "USER", help_heading = SERVERS)]
+    pub proxy_user: Option<String>,
+    /// Where the list of API servers comes from: static [default: static]
+    #[arg(long, value_name = "SOURCE", help_heading = SERVERS)]
+    pub peer_source: Option<String>,
+
+    /// What makes the proxy ask a server for its discovery again: interval [default: interval]
+    #[arg(long, value_name = "TRIGGER", help_heading = DISCOVERY)]
+    pub discovery_refresh: Option<String>,
+    /// How often a server is asked for its discovery [default: 30s]
+    #[arg(long, value_name = "DURATION", help_heading = DISCOVERY)]
+    pub discovery_refresh_interval: Option<String>,
+    /// A server not heard from for this long is stale [default: 30s]
+    #[arg(long, value_name = "DURATION", help_heading = DISCOVERY)]
+    pub stale_after: Option<String>,
+    /// A server that its source no longer names is forgotten after this long [default: 24h]
+    #[arg(long, value_name = "DURATION", help_heading = DISCOVERY)]
+    pub forget_after: Option<String>,
+    /// How long home's permission to read discovery is remembered; 0 asks every time [default: 10s]
+    #[arg(long, value_name = "DURATION", help_heading = DISCOVERY)]
+    pub discovery_authorization_ttl: Option<String>,
+    /// Whether discovery is answered with one merged document: on or off [default: on]
+    #[arg(long, value_name = "ON|OFF", help_heading = DISCOVERY)]
+    pub merge: Option<String>,
+
+    /// Whether requests that home can't serve go to a peer: on, dry-run (only counted and logged) or off
+    /// [default: on]
+    #[arg(long, value_name = "CHOICE", help_heading = REQUESTS)]
+    pub reroute: Option<String>,
+    /// Limit for requests that are not long-running [default: 75s]
+    #[arg(long, value_name = "DURATION", help_heading = REQUESTS)]
+    pub request_timeout: Option<String>,
+
+    /// Loopback address of the admin pages, metrics and health [default: 127.0.0.1:8090]
+    #[arg(long, value_name = "IP:PORT", help_heading = OPERATING)]
+    pub admin_bind_address: Option<String>,
+    /// Address for scrapers and probes: /livez, /readyz and /metrics only [default: off]
+    #[arg(long, value_name = "IP:PORT", help_heading = OPERATING)]
+    pub metrics_bind_address: Option<String>,
+    /// Level (error, warn, info, debug, trace) or filter of what is logged; RUST_LOG counts too [default: info]
+    #[arg(long, value_name = "FILTER", help_heading = OPERATING)]
+    pub log_level: Option<String>,
+    /// How it is logged: text or json [default: text]
+    #[arg(long, value_name = "FORMAT", help_heading = OPERATING)]
+    pub log_format: Option<String>,
+    /// Whether each request is logged: on or off [default: on]
+    #[arg(long, value_name = "ON|OFF", help_heading = OPERATING)]
+    pub access_log: Option<String>,
+}
+
+// === impl ServeArgs ===
+
+impl ServeArgs {
+    /// What was given under the flag `name` (without its dashes): nothing, one value or several.
+    pub(super) fn given(&self, name: &str) -> &[String] {
+        match name {
+            "bind-address" => &self.bind_address,
+            "secure-port" => self.secure_port.as_slice(),
+            "tls-cert-file" => self.tls_cert_file.as_slice(),
+            "tls-private-key-file" => self.tls_private_key_file.as_slice(),
+            "client-ca-file" => self.client_ca_file.as_slice(),
+            "requestheader-client-ca-file" => self.requestheader_client_ca_file.as_slice(),
+            "requestheader-allowed-names" => &self.requestheader_allowed_names,
+            "requestheader-username-headers" => &self.requestheader_username_headers,
+            "requestheader-uid-headers" => &self.requestheader_uid_headers,
+            "requestheader-group-headers" => &self.requestheader_group_headers,
+            "requestheader-extra-headers-prefix" => &self.requestheader_extra_headers_prefix,
+            "trusted-proxy-cidrs" => &self.trusted_proxy_cidrs,
+            "api-server" => &self.api_server,
+            "home" => self.home.as_slice(),
+            "home-preference" => self.home_preference.as_slice(),
+            "peer-ca-file" => self.peer_ca_file.as_slice(),
+            "peer-server-name" => self.peer_server_name.as_slice(),
+            "proxy-client-cert-file" => self.proxy_client_cert_file.as_slice(),
+            "proxy-client-key-file" => self.proxy_client_key_file.as_slice(),
+            "proxy-user" => self.proxy_user.as_slice(),
+            "peer-source" => self.peer_source.as_slice(),
+            "discovery-refresh" => self.discovery_refresh.as_slice(),
+            "discovery-refresh-interval" => self.discovery_refresh_interval.as_slice(),
+            "stale-after" => self.stale_after.as_slice(),
+            "forget-after" => self.forget_after.as_slice(),
+            "discovery-authorization-ttl" => self.discovery_authorization_ttl.as_slice(),
+            "merge" => self.merge.as_slice(),
+            "reroute" => self.reroute.as_slice(),
+            "request-timeout" => self.request_timeout.as_slice(),
+            "admin-bind-address" => self.admin_bind_address.as_slice(),
+            "metrics-bind-address" => self.metrics_bind_address.as_slice(),
+            "log-level" => self.log_level.as_slice(),
+            "log-format" => self.log_format.as_slice(),
+            "access-log" => self.access_log.as_slice(),
+            _ => &[],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command, FromArgMatches};
+
+    use super::super::settings::{FLAGS, SERVER_KEYS, Shape};
+    use super::*;
+
+    fn flags() -> Vec<String> {
+        let command = ServeArgs::augment_args(Command::new("serve"));
+        command.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_flag_is_a_setting_and_the_other_way_round() {
+        let known: Vec<_> = FLAGS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let mut given = flags();
+        given.retain(|flag| flag != "config");
+        assert_eq!(given, known);
+        assert!(SERVER_KEYS.iter().all(|(_, shape)| !matches!(shape, Shape::Tables(_))));
+    }
+
+    #[test]
+    fn every_flag_arrives_under_its_name() {
+        for flag in flags().iter().filter(|flag| *flag != "config") {
+            let command = ServeArgs::augment_args(Command::new("serve"));
+            let matches = command.get_matches_from(["serve", &format!("--{flag}"), "canary"]);
+            let args = ServeArgs::from_arg_matches(&matches).unwrap();
+            assert_eq!(args.given(flag), ["canary"], "--{flag}");
+        }
+    }
+
+    #[test]
+    fn every_flag_is_explained() {
+        let command = ServeArgs::augment_args(Command::new("serve"));
+        for arg in command.get_arguments() {
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.len() > 20, "--{} says {help:?}", arg.get_id());
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The effective configuration as a file.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::duration::{format, format_bytes};
+use super::settings::file_key;
+use super::{Config, Home, HomePreference, LogFormat, PeerSource, RequestHeaderNames, Reroute, ServerConfig};
+
+/// See [`Config::to_yaml`].
+pub(super) fn to_yaml(config: &Config) -> String {
+    serde_saphyr::to_string(&Value::Object(document(config)))
+        .expect("text, lists and mappings are always YAML")
+}
+
+/// Everything that counts, defaults included, under the keys of the file.
+fn document(config: &Config) -> Map<String, Value> {
+    // Whoever adds a field is made to print it.
+    let Config {
+        listen,
+        callers,
+        servers,
+        home,
+        allow_shared_identity,
+        proxy_user,
+        peer_source,
+        discovery,
+        health,
+        connections,
+        reroute,
+        request_timeout,
+        operating,
+    } = config;
+    let mut file = File::default();
+    file.put("bind-address", listen.bind.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>());
+    file.put("secure-port", listen.bind.first().map(|address| address.port()));
+    file.put("tls-cert-file", path(&listen.cert_file));
+    file.put("tls-private-key-file", path(&listen.key_file));
+
+    file.put("client-ca-file", callers.client_ca_file.as_deref().map(path));
+    if let Some(front_proxy) = &callers.front_proxy {
+        file.put("requestheader-client-ca-file", path(&front_proxy.client_ca_file));
+        file.put("requestheader-allowed-names", front_proxy.allowed_names.clone());
+        file.put_headers(&front_proxy.headers);
+    }
+    file.put(
+        "trusted-proxy-cidrs",
+        callers.trusted_proxy_cidrs.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    );
+
+    file.put("api-servers", servers.iter().map(server).collect::<Vec<_>>());
+    match home {
+        Home::Named(name) => file.put("home", name.as_ref()),
+        Home::Chosen(preference) => file.put(
+            "home-preference",
+            match preference {
+                HomePreference::Any => "any",
+                HomePreference::Oldest => "oldest",
+                HomePreference::Newest => "newest",
+            },
+        ),
+    }
+    file.put("allow-shared-identity", *allow_shared_identity);
+    file.put("proxy-user", proxy_user.as_str());
+    file.put(
+        "peer-source",
+        match peer_source {
+            PeerSource::Static => "static",
+        },
+    );
+
+    file.put("discovery-refresh", "interval");
+    file.put("discovery-refresh-interval", format(discovery.refresh_interval));
+    file.put("stale-after", format(discovery.stale_after));
+    file.put("forget-after", format(discovery.forget_after));
+    file.put("discovery-authorization-ttl", format(discovery.authorization_ttl));
+    file.put("discovery-fetch-timeout", format(discovery.fetch_timeout));
+    file.put("discovery-max-bytes", format_bytes(discovery.max_bytes));
+    file.put("merge", on_off(discovery.merge));
+
+    let durations: [(&str, Duration); 5] = [
+        ("health-probe-interval", health.probe_interval),
+        ("health-probe-timeout", health.probe_timeout),
+        ("connect-timeout", connections.connect_timeout),
+        ("dead-after", connections.dead_after),
+        ("pool-idle-timeout", connections.idle_timeout),
+    ];
+    for (name, value) in durations {
+        file.put(name, format(value));
+    }
+    file.put("max-identity-connections", connections.max_identity);
+    file.put("max-token-connections", connections.max_token);
+    file.put("max-unproven-connections", connections.max_unproven);
+
+    file.put(
+        "reroute",
+        match reroute {
+            Reroute::On => "on",
+            Reroute::DryRun => "dry-run",
+            Reroute::Off => "off",
+        },
+    );
+    file.put("request-timeout", format(*request_timeout));
+
+    file.put("admin-bind-address", operating.admin_bind.to_string());
+    file.put("metrics-bind-address", operating.metrics_bind.map(|address| address.to_string()));
+    file.put("log-level", operating.log_filter.as_str());
+    file.put(
+        "log-format",
+        match operating.log_format {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        },
+    );
+    file.put("access-log", on_off(operating.access_log));
+    file.0
+}
+
+fn server(server: &ServerConfig) -> Value {
+    let ServerConfig {
+        name,
+        url,
+        ca_file,
+        server_name,
+        proxy_client_cert_file,
+        proxy_client_key_file,
+        headers,
+        trust_domain,
+    } = server;
+    let mut file = File::default();
+    file.put("name", name.as_ref());
+    file.put("url", url.as_str());
+    file.put("ca-file", path(ca_file));
+    file.put("server-name", server_name.to_str());
+    file.put("proxy-client-cert-file", path(proxy_client_cert_file));
+    file.put("proxy-client-key-file", path(proxy_client_key_file));
+    file.put_headers(headers);
+    file.put("trust-domain", trust_domain.as_str());
+    Value::Object(file.0)
+}
+
+/// A mapping of the file that is being written.
+#[derive(Default)]
+struct File(Map<String, Value>);
+
+// === impl File ===
+
+impl File {
+    /// Writes a setting, unless it is none.
+    fn put(&mut self, name: &str, value: impl serde::Serialize) {
+        let value = json!(value);
+        if !value.is_null() {
+            self.0.insert(file_key(name), value);
+        }
+    }
+
+    fn put_headers(&mut self, headers: &RequestHeaderNames) {
+        let RequestHeaderNames { username, uid, group, extra_prefixes } = headers;
+        let lists = [("username-headers", username), ("uid-headers", uid), ("group-headers", group)];
+        for (name, names) in lists {
+            let names: Vec<_> = names.iter().map(http::HeaderName::as_str).collect();
+            self.put(&format!("requestheader-{name}"), names);
+        }
+        self.put("requestheader-extra-headers-prefix", extra_prefixes);
+    }
+}
+
+/// Paths that are no UTF-8 can't come from a flag, a variable or a YAML file.
+fn path(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn on_off(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}

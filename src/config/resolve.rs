@@ -1,0 +1,288 @@
+//! From settings to a configuration. A fault does not end it: all of them are found at once.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::document::{self, Table};
+use super::material::Certificates;
+use super::read::{Findings, KeyPairAt};
+use super::servers::{self, Servers};
+use super::settings::{Settings, file_key, file_keys, variable};
+use super::{
+    Callers, Config, Connections, Discovery, FrontProxy, Health, Home, HomePreference, Invalid, Listen,
+    Loaded, LogFormat, Material, Operating, PeerSource, Reroute, ServeArgs, duration, values,
+};
+use crate::limits;
+
+const SHORT: Duration = Duration::from_millis(10);
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// See [`Config::load_with`].
+pub(super) fn resolve(args: &ServeArgs, env: Env<'_>) -> Result<Loaded, Invalid> {
+    let mut found = Findings::default();
+    let (file, path) = read_file(args, env, &mut found);
+    let mut settings = Settings::new(args, env, file, path.as_deref());
+    settings.unknown_keys(&mut found.faults);
+    match build(&mut settings, &mut found) {
+        Some((config, material)) if found.faults.is_empty() => {
+            Ok(Loaded { config, material, warnings: found.warnings })
+        }
+        _ => Err(Invalid { faults: found.faults }),
+    }
+}
+
+/// The configuration file as a table, and where it is; an empty table if there is none.
+fn read_file(args: &ServeArgs, env: Env<'_>, found: &mut Findings) -> (Table, Option<PathBuf>) {
+    let variable = variable("config");
+    let (key, path) = match &args.config {
+        Some(path) => ("--config", path.clone()),
+        None => match env(&variable).filter(|text| !text.is_empty()) {
+            Some(path) => (variable.as_str(), path.into()),
+            None => return (Table::default(), None),
+        },
+    };
+    let read = found.files.bytes(&path).and_then(|bytes| {
+        let text = std::str::from_utf8(&bytes).map_err(|_| format!("{} is no UTF-8", path.display()))?;
+        document::parse(text, &file_keys(), file_key).map_err(|error| format!("{}: {error}", path.display()))
+    });
+    let table = read.unwrap_or_else(|message| {
+        found.fault(key, message);
+        Table::default()
+    });
+    (table, Some(path))
+}
+
+/// Everything; none if something is missing without which there is no configuration, and a fault says so.
+fn build(s: &mut Settings<'_>, found: &mut Findings) -> Option<(Config, Material)> {
+    let bind = bind(s, found);
+    let serving = serving(s, found);
+    let (callers, client_ca, front_proxy_ca) = callers(s, found);
+    let servers = servers::servers(s, found);
+    let home = home(s, &servers, found);
+    let allow_shared_identity = s.on_off(found, "allow-shared-identity", false);
+    servers::check_trust(&servers, allow_shared_identity, s, found);
+    check_loops(s, &bind, &servers, found);
+    let proxy_user = s.value(found, "proxy-user", "system:kube-peer-proxy".to_owned(), values::user);
+    let peer_source = s.choice(found, "peer-source", &[("static", PeerSource::Static)]);
+    let health = health(s, found);
+    let discovery = discovery(s, &health, found);
+    let connections = connections(s, found);
+    let reroute = [("on", Reroute::On), ("dry-run", Reroute::DryRun), ("off", Reroute::Off)];
+    let reroute = s.choice(found, "reroute", &reroute);
+    let request_timeout = s.duration(found, "request-timeout", limits::REQUEST_TIMEOUT, SHORT..=DAY);
+    let operating = operating(s, &bind, found);
+
+    let KeyPairAt { cert_file, key_file, pair: serving } = serving?;
+    let (servers, server_material) = servers.list.into_iter().unzip();
+    let config = Config {
+        listen: Listen { bind, cert_file, key_file },
+        callers,
+        servers,
+        home,
+        allow_shared_identity,
+        proxy_user,
+        peer_source,
+        discovery,
+        health,
+        connections,
+        reroute,
+        request_timeout,
+        operating,
+    };
+    Some((config, Material { serving, client_ca, front_proxy_ca, servers: server_material }))
+}
+
+fn bind(s: &Settings<'_>, found: &mut Findings) -> Vec<SocketAddr> {
+    let port = s.value(found, "secure-port", 6443, values::port);
+    let any = vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
+    let addresses = s.list(found, "bind-address", any, values::ip);
+    addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect()
+}
+
+fn serving(s: &Settings<'_>, found: &mut Findings) -> Option<KeyPairAt> {
+    const NAMES: [&str; 2] = ["tls-cert-file", "tls-private-key-file"];
+    match NAMES.map(|name| s.given(name)) {
+        [Some(cert), Some(key)] => found.key_pair(&cert, &key),
+        given => {
+            for (name, _) in NAMES.into_iter().zip(&given).filter(|(_, given)| given.is_none()) {
+                found.fault(s.key(name), "is missing: clients come in through TLS only");
+            }
+            None
+        }
+    }
+}
+
+type CallersAndCas = (Callers, Option<Arc<Certificates>>, Option<Arc<Certificates>>);
+
+fn callers(s: &Settings<'_>, found: &mut Findings) -> CallersAndCas {
+    let client_ca = s.given("client-ca-file").and_then(|given| found.certificates(&given));
+    if s.given("client-ca-file").is_none() {
+        found.warning(&s.key("client-ca-file"), "is not set: callers with client certificates are not known");
+    }
+    let front_proxy_ca = s.given("requestheader-client-ca-file").and_then(|given| found.certificates(&given));
+    let allowed_names =
+        s.list(found, "requestheader-allowed-names", Vec::new(), |text| Ok::<_, String>(text.to_owned()));
+    let headers = s.headers(found);
+    if let (Some((_, clients)), Some((_, proxies))) = (&client_ca, &front_proxy_ca)
+        && allowed_names.is_empty()
+        && clients.der.iter().any(|certificate| proxies.der.contains(certificate))
+    {
+        let message = "is needed where --client-ca-file and --requestheader-client-ca-file share a certificate: \
+            every client could claim to be anybody";
+        found.fault(s.key("requestheader-allowed-names"), message);
+    }
+    let trusted_proxy_cidrs = s.list(found, "trusted-proxy-cidrs", Vec::new(), values::network);
+    let (client_ca_file, client_ca) = client_ca.unzip();
+    let (front_proxy, front_proxy_ca) = front_proxy_ca
+        .map(|(client_ca_file, ca)| (FrontProxy { client_ca_file, allowed_names, headers }, ca))
+        .unzip();
+    (Callers { client_ca_file, front_proxy, trusted_proxy_cidrs }, client_ca, front_proxy_ca)
+}
+
+fn home(s: &Settings<'_>, servers: &Servers, found: &mut Findings) -> Home {
+    let choices = [
+        ("any", HomePreference::Any),
+        ("oldest", HomePreference::Oldest),
+        ("newest", HomePreference::Newest),
+    ];
+    let preference = s.choice(found, "home-preference", &choices);
+    let Some(home) = s.optional(found, "home", values::name) else { return Home::Chosen(preference) };
+    if !servers.names.contains(&home) {
+        let names: Vec<_> = servers.names.iter().map(String::as_str).collect();
+        let message = format!("{home} is not among the API servers ({})", names.join(", "));
+        found.fault(s.key("home"), message);
+    }
+    if s.given("home-preference").is_some() {
+        found.fault(s.key("home-preference"), format!("means nothing beside {}", s.key("home")));
+    }
+    Home::Named(home.into())
+}
+
+/// Whether a server's address is our own, which would make us call ourselves.
+fn check_loops(s: &Settings<'_>, bind: &[SocketAddr], servers: &Servers, found: &mut Findings) {
+    for (server, _) in &servers.list {
+        let Ok(address) = server.host().parse::<IpAddr>() else { continue };
+        let ours = |bind: &&SocketAddr| {
+            bind.port() == server.port()
+                && (bind.ip() == address || (bind.ip().is_unspecified() && address.is_loopback()))
+        };
+        if let Some(bind) = bind.iter().find(ours) {
+            let message = format!("listening on {bind} would take the address of API server {}", server.name);
+            found.fault(s.key("bind-address"), message);
+        }
+    }
+}
+
+fn health(s: &Settings<'_>, found: &mut Findings) -> Health {
+    let default = Health::default();
+    Health {
+        probe_interval: s.duration(
+            found,
+            "health-probe-interval",
+            default.probe_interval,
+            SHORT..=10 * MINUTE,
+        ),
+        probe_timeout: s.duration(found, "health-probe-timeout", default.probe_timeout, SHORT..=MINUTE),
+    }
+}
+
+fn discovery(s: &Settings<'_>, health: &Health, found: &mut Findings) -> Discovery {
+    let default = Discovery::default();
+    let _ = s.choice(found, "discovery-refresh", &[("interval", ())]);
+    let discovery = Discovery {
+        merge: s.on_off(found, "merge", default.merge),
+        refresh_interval: s.duration(
+            found,
+            "discovery-refresh-interval",
+            default.refresh_interval,
+            SHORT..=DAY,
+        ),
+        stale_after: s.duration(found, "stale-after", default.stale_after, SHORT..=DAY),
+        forget_after: s.duration(found, "forget-after", default.forget_after, SHORT..=365 * DAY),
+        authorization_ttl: s.duration(
+            found,
+            "discovery-authorization-ttl",
+            default.authorization_ttl,
+            Duration::ZERO..=5 * MINUTE,
+        ),
+        fetch_timeout: s.duration(
+            found,
+            "discovery-fetch-timeout",
+            default.fetch_timeout,
+            SHORT..=5 * MINUTE,
+        ),
+        max_bytes: s.value(found, "discovery-max-bytes", default.max_bytes, |text| {
+            values::bytes_in(text, &(1 << 10..=1 << 30))
+        }),
+    };
+    if discovery.stale_after <= health.probe_interval {
+        let message = format!(
+            "{} is not longer than the time between two health probes ({}): every server would be stale in between",
+            duration::format(discovery.stale_after),
+            duration::format(health.probe_interval)
+        );
+        found.fault(s.key("stale-after"), message);
+    }
+    if discovery.forget_after < discovery.stale_after {
+        let message = format!(
+            "{} is shorter than the time after which a server is stale ({})",
+            duration::format(discovery.forget_after),
+            duration::format(discovery.stale_after)
+        );
+        found.fault(s.key("forget-after"), message);
+    }
+    discovery
+}
+
+fn connections(s: &Settings<'_>, found: &mut Findings) -> Connections {
+    let default = Connections::default();
+    Connections {
+        connect_timeout: s.duration(found, "connect-timeout", default.connect_timeout, SHORT..=MINUTE),
+        dead_after: s.duration(found, "dead-after", default.dead_after, SHORT..=5 * MINUTE),
+        idle_timeout: s.duration(found, "pool-idle-timeout", default.idle_timeout, SHORT..=DAY),
+        max_identity: s.count(found, "max-identity-connections", default.max_identity, 1..=10_000),
+        max_token: s.count(found, "max-token-connections", default.max_token, 1..=10_000),
+        max_unproven: s.count(found, "max-unproven-connections", default.max_unproven, 1..=10_000),
+    }
+}
+
+fn operating(s: &Settings<'_>, bind: &[SocketAddr], found: &mut Findings) -> Operating {
+    let default = Operating::default();
+    let operating = Operating {
+        admin_bind: s.socket(found, "admin-bind-address").unwrap_or(default.admin_bind),
+        metrics_bind: s.socket(found, "metrics-bind-address"),
+        log_filter: s.value(found, "log-level", default.log_filter, values::log_filter),
+        log_format: s.choice(found, "log-format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]),
+        access_log: s.on_off(found, "access-log", default.access_log),
+    };
+    if !operating.admin_bind.ip().is_loopback() {
+        let message = format!(
+            "{} is no loopback address; what is there is for people on this machine (for scrapers there is \
+             --metrics-bind-address)",
+            operating.admin_bind
+        );
+        found.fault(s.key("admin-bind-address"), message);
+    }
+    let mut taken = bind.to_vec();
+    for (name, address) in
+        [("admin-bind-address", Some(operating.admin_bind)), ("metrics-bind-address", operating.metrics_bind)]
+    {
+        let Some(address) = address else { continue };
+        if let Some(other) = taken.iter().find(|other| overlap(address, **other)) {
+            found.fault(s.key(name), format!("{address} is taken by {other} already"));
+        }
+        taken.push(address);
+    }
+    operating
+}
+
+/// Whether both can't be listened on at the same time.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let covers = |a: IpAddr, b: IpAddr| a == b || (a.is_unspecified() && (a.is_ipv6() || b.is_ipv4()));
+    a.port() == b.port() && a.port() != 0 && (covers(a.ip(), b.ip()) || covers(b.ip(), a.ip()))
+}
