@@ -29,11 +29,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
 use ipnet::IpNet;
 use rustls_pki_types::ServerName;
 use url::Url;
 
+use crate::api::user::UserHeaders;
 use crate::limits;
 
 pub use flags::ServeArgs;
@@ -100,20 +100,7 @@ pub struct FrontProxy {
     /// Common names that their certificates may have; empty: any.
     pub allowed_names: Vec<String>,
     /// The headers that they use.
-    pub headers: RequestHeaderNames,
-}
-
-/// The names of headers that carry an identity. Each list has at least one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestHeaderNames {
-    /// The first of these that has a value is the user.
-    pub username: Vec<HeaderName>,
-    /// The first of these that has a value is the UID.
-    pub uid: Vec<HeaderName>,
-    /// All values of all of these are groups.
-    pub group: Vec<HeaderName>,
-    /// What follows one of these, in lower case, is the key of an extra.
-    pub extra_prefixes: Vec<String>,
+    pub headers: UserHeaders,
 }
 
 /// One API server.
@@ -132,7 +119,7 @@ pub struct ServerConfig {
     /// Its key.
     pub proxy_client_key_file: PathBuf,
     /// The headers in which it takes an identity; the first of each is the one to write.
-    pub headers: RequestHeaderNames,
+    pub headers: UserHeaders,
     /// Servers of one trust domain accept the same callers.
     pub trust_domain: String,
 }
@@ -337,20 +324,6 @@ impl ServerConfig {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.url.port_or_known_default().unwrap_or(443)
-    }
-}
-
-// === impl RequestHeaderNames ===
-
-impl Default for RequestHeaderNames {
-    /// What kubeadm and kube-apiserver's documentation use.
-    fn default() -> Self {
-        Self {
-            username: vec![HeaderName::from_static("x-remote-user")],
-            uid: vec![HeaderName::from_static("x-remote-uid")],
-            group: vec![HeaderName::from_static("x-remote-group")],
-            extra_prefixes: vec!["x-remote-extra-".to_owned()],
-        }
     }
 }
 

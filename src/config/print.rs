@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::duration::{format, format_bytes};
 use super::settings::file_key;
-use super::{Config, Home, HomePreference, LogFormat, PeerSource, RequestHeaderNames, Reroute, ServerConfig};
+use super::{Config, Home, HomePreference, LogFormat, PeerSource, UserHeaders, Reroute, ServerConfig};
 
 /// See [`Config::to_yaml`].
 pub(super) fn to_yaml(config: &Config) -> String {
@@ -156,8 +156,8 @@ impl File {
         }
     }
 
-    fn put_headers(&mut self, headers: &RequestHeaderNames) {
-        let RequestHeaderNames { username, uid, group, extra_prefixes } = headers;
+    fn put_headers(&mut self, headers: &UserHeaders) {
+        let UserHeaders { username, uid, group, extra_prefixes } = headers;
         let lists = [("username-headers", username), ("uid-headers", uid), ("group-headers", group)];
         for (name, names) in lists {
             let names: Vec<_> = names.iter().map(http::HeaderName::as_str).collect();

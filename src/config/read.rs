@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::material::{Certificates, Files, KeyPair};
 use super::settings::{Given, Settings};
-use super::{Fault, RequestHeaderNames, values};
+use super::{Fault, UserHeaders, values};
 
 /// What was found while reading.
 #[derive(Default)]
@@ -187,9 +187,9 @@ impl Settings<'_> {
     }
 
     /// The names of the headers that carry an identity.
-    pub(super) fn headers(&self, found: &mut Findings) -> RequestHeaderNames {
-        let RequestHeaderNames { username, uid, group, extra_prefixes } = RequestHeaderNames::default();
-        RequestHeaderNames {
+    pub(super) fn headers(&self, found: &mut Findings) -> UserHeaders {
+        let UserHeaders { username, uid, group, extra_prefixes } = UserHeaders::default();
+        UserHeaders {
             username: self.list(found, "requestheader-username-headers", username, values::header),
             uid: self.list(found, "requestheader-uid-headers", uid, values::header),
             group: self.list(found, "requestheader-group-headers", group, values::header),

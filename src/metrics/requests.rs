@@ -61,7 +61,7 @@ pub struct RequestRecorder {
     started: Instant,
     labels: RequestLabels,
     long_running: bool,
-    _in_flight: GaugeGuard,
+    in_flight: GaugeGuard,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -163,23 +163,40 @@ impl RequestMetrics {
         );
     }
 
-    /// Begins to count a request with its Kubernetes verb, in any case; an unknown one becomes `other`.
-    /// `long_running` is kube-apiserver's predicate: watch, proxy, exec and their like.
-    pub fn start(&self, verb: &str, long_running: bool) -> RequestRecorder {
-        let verb = VERBS.into_iter().find(|known| verb.eq_ignore_ascii_case(known)).unwrap_or("other");
+    /// A request came in. What it is for is told later, by [`RequestRecorder::asked`].
+    pub fn start(&self) -> RequestRecorder {
         RequestRecorder {
             metrics: self.clone(),
             started: Instant::now(),
-            labels: RequestLabels { server: "".into(), class: "none", verb, code: 0, decision: "none" },
-            long_running,
-            _in_flight: GaugeGuard::new(self.in_flight.get_or_create_owned(&InFlightLabels { long_running })),
+            labels: RequestLabels { server: "".into(), class: "none", verb: "other", code: 0, decision: "none" },
+            long_running: false,
+            in_flight: self.in_flight(false),
         }
+    }
+
+    /// So many bytes of a body came from a client.
+    pub fn received_bytes(&self, bytes: u64) {
+        self.received.inc_by(bytes);
+    }
+
+    fn in_flight(&self, long_running: bool) -> GaugeGuard {
+        GaugeGuard::new(self.in_flight.get_or_create_owned(&InFlightLabels { long_running }))
     }
 }
 
 // === impl RequestRecorder ===
 
 impl RequestRecorder {
+    /// What the request is for. A method that a client made up makes no new label.
+    pub fn asked(&mut self, verb: &str, long_running: bool) {
+        self.labels.verb =
+            VERBS.into_iter().find(|known| verb.eq_ignore_ascii_case(known)).unwrap_or("other");
+        if long_running && !self.long_running {
+            self.long_running = true;
+            self.in_flight = self.metrics.in_flight(true);
+        }
+    }
+
     /// What the router decided, in one word.
     pub fn decided(&mut self, decision: &'static str) {
         self.labels.decision = decision;
@@ -194,11 +211,6 @@ impl RequestRecorder {
     /// The status code that the client gets.
     pub fn answered(&mut self, code: u16) {
         self.labels.code = code;
-    }
-
-    /// So many bytes of body came from the client.
-    pub fn received_bytes(&self, bytes: u64) {
-        self.metrics.received.inc_by(bytes);
     }
 
     /// So many bytes of body went to the client.
@@ -227,6 +239,12 @@ mod tests {
     use super::*;
     use crate::metrics::Metrics;
 
+    fn asked(metrics: &RequestMetrics, verb: &str, long_running: bool) -> RequestRecorder {
+        let mut recorder = metrics.start();
+        recorder.asked(verb, long_running);
+        recorder
+    }
+
     fn rendered(work: impl FnOnce(&Metrics)) -> String {
         let mut registry = Registry::default();
         work(&Metrics::register(&mut registry));
@@ -237,7 +255,7 @@ mod tests {
 
     #[test]
     fn an_early_return_still_counts_the_request() {
-        let text = rendered(|metrics| drop(metrics.requests.start("GET", false)));
+        let text = rendered(|metrics| drop(asked(&metrics.requests, "GET", false)));
         let line =
             r#"kube_peer_proxy_requests_total{server="",class="none",verb="get",code="0",decision="none"} 1"#;
         assert!(text.contains(line), "{text}");
@@ -248,7 +266,7 @@ mod tests {
     #[test]
     fn a_long_running_request_is_in_flight_and_not_in_the_histogram() {
         let text = rendered(|metrics| {
-            let mut ended = metrics.requests.start("watch", true);
+            let mut ended = asked(&metrics.requests, "watch", true);
             ended.sent_to("a".into(), "token");
             ended.decided("home");
             ended.answered(200);
@@ -265,7 +283,7 @@ mod tests {
     fn in_flight_counts_while_the_recorder_lives() {
         let metrics = RequestMetrics::default();
         let gauge = metrics.in_flight.get_or_create_owned(&InFlightLabels { long_running: true });
-        let recorder = metrics.start("watch", true);
+        let recorder = asked(&metrics, "watch", true);
         assert_eq!(gauge.get(), 1);
         drop(recorder);
         assert_eq!(gauge.get(), 0);
@@ -273,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_made_up_method_makes_no_new_label() {
-        let text = rendered(|metrics| drop(metrics.requests.start("BREW-7f3a", false)));
+        let text = rendered(|metrics| drop(asked(&metrics.requests, "BREW-7f3a", false)));
         assert!(!text.to_lowercase().contains("brew"), "{text}");
         assert!(text.contains(r#"verb="other""#), "{text}");
     }

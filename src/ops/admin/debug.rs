@@ -1,0 +1,156 @@
+//! `/debug`: the catalog and its decisions as JSON. Nothing here is secret, and nothing changes anything.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    api::request_info::{self, RequestInfo},
+    proxy::{Proxy, home::Home, route::Decision},
+    servers::{Class, source::ServerSet},
+};
+
+/// Every server, and how it is doing.
+pub(super) fn servers(proxy: &Proxy) -> Value {
+    let catalog = proxy.book.catalog();
+    let home = match proxy.settings.home {
+        Home::Sidecar(home) => json!(*proxy.fleet.get(home).name),
+        Home::Front(_) => Value::Null,
+    };
+    let servers: Vec<Value> = proxy
+        .fleet
+        .iter()
+        .zip(&catalog.servers)
+        .map(|(server, known)| {
+            let connections: serde_json::Map<String, Value> = Class::ALL
+                .into_iter()
+                .map(|class| {
+                    let stats = server.pool(class).stats();
+                    let shown = json!({
+                        "live": stats.live, "opening": stats.opening, "draining": stats.draining,
+                        "streams": stats.in_use, "capacity": stats.capacity, "waiting": stats.waiting,
+                    });
+                    (class.as_str().to_owned(), shown)
+                })
+                .collect();
+            let contact = server.health.last_contact().map(|at| at.elapsed().as_secs_f64());
+            json!({
+                "name": *server.name,
+                "address": server.authority,
+                "version": known.document.as_ref().and_then(|document| document.version)
+                    .map(|(major, minor)| format!("{major}.{minor}")),
+                "healthy": server.health.is_healthy(),
+                "freshness": known.freshness.as_str(),
+                "secondsSinceContact": contact,
+                "lastError": server.health.last_error(),
+                "requests": server.load.requests(),
+                "watches": server.load.watches(),
+                "connections": connections,
+            })
+        })
+        .collect();
+    json!({ "home": home, "generation": catalog.generation, "servers": servers })
+}
+
+/// By group-version, the resources and who lists them.
+pub(super) fn catalog(proxy: &Proxy) -> Value {
+    let catalog = proxy.book.catalog();
+    let mut group_versions = serde_json::Map::new();
+    for (known, server) in catalog.servers.iter().zip(proxy.fleet.iter()) {
+        let Some(document) = &known.document else { continue };
+        for group in document.api.list.items.iter().chain(&document.apis.list.items) {
+            for version in &group.versions {
+                let slash = if group.name().is_empty() { "" } else { "/" };
+                let name = format!("{}{slash}{}", group.name(), version.version);
+                let resources = group_versions.entry(name).or_insert_with(|| json!({}));
+                for resource in &version.resources {
+                    let mut names = vec![resource.resource.clone()];
+                    let sub = |sub: &crate::api::discovery::SubresourceDiscovery| {
+                        format!("{}/{}", resource.resource, sub.subresource)
+                    };
+                    names.extend(resource.subresources.iter().map(sub));
+                    for name in names {
+                        push(&mut resources[name], &server.name);
+                    }
+                }
+            }
+        }
+    }
+    group_versions.sort_keys();
+    let etag = |rendered: &Option<crate::discovery::render::Rendered>| {
+        rendered.as_ref().map(|rendered| rendered.etag().to_owned())
+    };
+    json!({
+        "generation": catalog.generation,
+        "etags": { "/api": etag(&catalog.api), "/apis": etag(&catalog.apis) },
+        "groupVersions": group_versions,
+    })
+}
+
+fn push(list: &mut Value, name: &str) {
+    match list {
+        Value::Array(names) => names.push(json!(name)),
+        other => *other = json!([name]),
+    }
+}
+
+/// Where a request would go now, and why.
+///
+/// # Errors
+/// What is missing or wrong in the question.
+pub(super) fn explain<'a>(
+    proxy: &Proxy,
+    asked: impl Fn(&str) -> Option<&'a str>,
+) -> Result<Value, String> {
+    const USAGE: &str = "ask as /debug/explain?path=/apis/apps/v1/deployments&verb=list[&home=NAME]";
+    let target = asked("path").ok_or(USAGE)?;
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    if !path.starts_with('/') {
+        return Err(USAGE.to_owned());
+    }
+    let (method, watch) = match asked("verb").unwrap_or("get") {
+        "get" | "list" => (Method::GET, false),
+        "watch" => (Method::GET, true),
+        "create" => (Method::POST, false),
+        "update" => (Method::PUT, false),
+        "patch" => (Method::PATCH, false),
+        "delete" | "deletecollection" => (Method::DELETE, false),
+        verb => return Err(format!("{verb:?} is no verb of Kubernetes; {USAGE}")),
+    };
+    let decoded = request_info::decode(path).map_err(|error| error.to_string())?;
+    let query = if watch { Some("watch=1") } else { query };
+    let info = RequestInfo::parse(&method, path, &decoded, query).map_err(|error| error.to_string())?;
+    let home = match (asked("home"), proxy.settings.home) {
+        (Some(name), _) => {
+            proxy.fleet.position(name).ok_or_else(|| format!("there is no API server {name:?}"))?
+        }
+        (None, Home::Sidecar(home)) => home,
+        (None, Home::Front(_)) => return Err("in front mode say which home to assume: &home=NAME".into()),
+    };
+    let (decision, catalog) = proxy.explain(&info, &decoded, home);
+    let names = |servers: ServerSet| -> Vec<&str> {
+        servers.iter().map(|number| &*proxy.fleet.get(number).name).collect()
+    };
+    let serving = catalog.serving(&info);
+    let (goes, to, reason) = match decision {
+        Decision::Home(reason) => ("home", ServerSet::one(home), reason),
+        Decision::Peers(peers, reason) => ("peer", peers, reason),
+        Decision::Unavailable(reason) => ("nowhere (503)", ServerSet::EMPTY, reason),
+    };
+    Ok(json!({
+        "request": {
+            "isResource": info.is_resource, "verb": info.verb, "group": info.group, "version": info.version,
+            "namespace": info.namespace, "resource": info.resource, "subresource": info.subresource,
+            "name": info.name,
+        },
+        "home": *proxy.fleet.get(home).name,
+        "goes": goes,
+        "to": names(to),
+        "reason": reason.as_str(),
+        "because": reason.explain(),
+        "listedBy": { "current": names(serving.current), "stale": names(serving.stale) },
+        "fresh": names(catalog.fresh),
+        "unknown": names(catalog.unknown),
+        "healthy": names(proxy.fleet.healthy()),
+        "catalogGeneration": catalog.generation,
+    }))
+}
