@@ -20,6 +20,7 @@ mod freshness;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -55,15 +56,15 @@ pub fn merge(sources: &[Source<'_>]) -> GroupDiscoveryList {
     for (number, source) in sources.iter().enumerate() {
         let mut names = Vec::with_capacity(source.document.items.len());
         for group in &source.document.items {
-            let group_once = without_duplicates(group);
+            let unique = without_duplicates(group);
             if let Some((known, last)) = groups.get_mut(group.name()) {
-                merge_group(known, &group_once);
+                merge_group(known, &unique);
                 if *last == number {
                     continue;
                 }
                 *last = number;
             } else {
-                groups.insert(group.name(), (group_once, number));
+                groups.insert(group.name(), (unique.into_owned(), number));
             }
             names.push(group.name());
         }
@@ -216,23 +217,25 @@ fn merge_named<T: Clone>(
         .collect();
 }
 
-/// A copy (of references, mostly) in which no version and no resource of a version stands twice.
-fn without_duplicates(group: &GroupDiscovery) -> GroupDiscovery {
-    let mut group = group.clone();
-    fold_duplicates(&mut group.versions, |version| &version.version, merge_version);
-    for version in &mut group.versions {
-        if has_duplicates(&version.resources, |resource| &resource.resource) {
-            let resources = &mut Arc::make_mut(version).resources;
-            fold_duplicates(resources, |resource| &resource.resource, merge_resource);
-        }
+/// The group, changed only if a version, or a resource of a version, stands in it twice.
+fn without_duplicates(group: &GroupDiscovery) -> Cow<'_, GroupDiscovery> {
+    if !has_duplicates(&group.versions, |version| &version.version)
+        && !group
+            .versions
+            .iter()
+            .any(|version| has_duplicates(&version.resources, |resource| &resource.resource))
+    {
+        return Cow::Borrowed(group);
     }
-    group
+    let mut group = group.clone();
+    for version in &mut group.versions {
+        fold_duplicates(&mut Arc::make_mut(version).resources, |resource| &resource.resource, merge_resource);
+    }
+    fold_duplicates(&mut group.versions, |version| &version.version, merge_version);
+    Cow::Owned(group)
 }
 
 fn fold_duplicates<T>(list: &mut Vec<T>, name: impl Fn(&T) -> &str, mut merge: impl FnMut(&mut T, &T)) {
-    if !has_duplicates(list, &name) {
-        return;
-    }
     let mut places: HashMap<String, usize> = HashMap::new();
     for element in std::mem::take(list) {
         if let Some(place) = places.get(name(&element)) {
