@@ -19,15 +19,16 @@
 mod freshness;
 #[cfg(test)]
 mod tests;
+mod unknown;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use self::unknown::{absorb_kind, absorb_subresource, same_resource};
 use super::order::merge_preserving_relative_order;
 use crate::api::discovery::{
-    GroupDiscovery, GroupDiscoveryList, ResourceDiscovery, ResponseKind, SubresourceDiscovery,
-    VersionDiscovery,
+    GroupDiscovery, GroupDiscoveryList, ResourceDiscovery, SubresourceDiscovery, VersionDiscovery,
 };
 
 /// What one server says, and how far it may be trusted.
@@ -127,65 +128,11 @@ fn merge_resource(base: &mut ResourceDiscovery, other: &ResourceDiscovery) {
     base.extra.absorb(&other.extra);
 }
 
-// === Fields that upstream doesn't know: they are united, and decide nothing ===
-
-fn absorb_subresource(base: &mut SubresourceDiscovery, other: &SubresourceDiscovery) {
-    absorb_kind(&mut base.response_kind, &other.response_kind);
-    for (base, other) in base.accepted_types.iter_mut().zip(&other.accepted_types) {
-        absorb_same_kind(base, other);
-    }
-    base.extra.absorb(&other.extra);
-}
-
-fn absorb_kind(base: &mut Option<ResponseKind>, other: &Option<ResponseKind>) {
-    if let (Some(base), Some(other)) = (base, other) {
-        absorb_same_kind(base, other);
-    }
-}
-
-/// What is said of one kind is not true of another.
-fn absorb_same_kind(base: &mut ResponseKind, other: &ResponseKind) {
-    if same_kind(base, other) {
-        base.extra.absorb(&other.extra);
-    }
-}
-
-/// Equal in all that upstream's types have.
-fn same_resource(a: &ResourceDiscovery, b: &ResourceDiscovery) -> bool {
-    a.resource == b.resource
-        && same_optional_kind(&a.response_kind, &b.response_kind)
-        && a.scope == b.scope
-        && a.singular_resource == b.singular_resource
-        && a.verbs == b.verbs
-        && a.short_names == b.short_names
-        && a.categories == b.categories
-        && same_list(&a.subresources, &b.subresources, same_subresource)
-}
-
-fn same_subresource(a: &SubresourceDiscovery, b: &SubresourceDiscovery) -> bool {
-    a.subresource == b.subresource
-        && same_optional_kind(&a.response_kind, &b.response_kind)
-        && same_list(&a.accepted_types, &b.accepted_types, same_kind)
-        && a.verbs == b.verbs
-}
-
-fn same_optional_kind(a: &Option<ResponseKind>, b: &Option<ResponseKind>) -> bool {
-    match (a, b) {
-        (Some(a), Some(b)) => same_kind(a, b),
-        (None, None) => true,
-        _ => false,
-    }
-}
-
-fn same_kind(a: &ResponseKind, b: &ResponseKind) -> bool {
-    a.group == b.group && a.version == b.version && a.kind == b.kind
-}
+// === Lists whose elements have names ===
 
 fn same_list<T>(a: &[T], b: &[T], same: impl Fn(&T, &T) -> bool) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
 }
-
-// === Lists whose elements have names ===
 
 /// Merges `other` into `base`, element by element, and orders the names of both. Neither list has a name twice.
 fn merge_named<T: Clone>(

@@ -129,3 +129,19 @@ fn what_two_servers_say_in_unknown_fields_is_united_and_the_smaller_id_wins() {
     let merged = merge(&[source("b", &b), source("a", &a)]);
     assert_eq!(String::from_utf8(to_go_json(&merged.items)).unwrap(), expected);
 }
+
+#[test]
+fn a_later_server_replaces_a_subresource_but_not_its_unknown_fields() {
+    let with = |subresource: &str| {
+        parse(&format!(
+            r#"{{"versions":[{{"version":"v1","resources":[{{"resource":"r","subresources":[{subresource}]}}]}}]}}"#
+        ))
+    };
+    let a = with(r#"{"subresource":"s","responseKind":{"kind":"A"},"verbs":["get"],"x":"a","y":"a"}"#);
+    let b = with(r#"{"subresource":"s","responseKind":{"kind":"B","k":"b"},"verbs":["patch"],"x":"b"}"#);
+    let source = |id, document| Source { id, document, fresh: true };
+    let merged = merge(&[source("a", &a), source("b", &b)]);
+    let expected = r#"[{"subresource":"s","responseKind":{"group":"","version":"","kind":"B","k":"b"},"verbs":["patch"],"x":"b","y":"a"}]"#;
+    let resource = &merged.items[0].versions[0].resources[0];
+    assert_eq!(String::from_utf8(to_go_json(&resource.subresources)).unwrap(), expected);
+}
