@@ -19,14 +19,16 @@
 mod freshness;
 #[cfg(test)]
 mod tests;
+mod unknown;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use self::unknown::{absorb_kind, absorb_subresource, same_resource};
 use super::order::merge_preserving_relative_order;
 use crate::api::discovery::{
-    GroupDiscovery, GroupDiscoveryList, ResourceDiscovery, ResponseKind, SubresourceDiscovery,
-    VersionDiscovery,
+    GroupDiscovery, GroupDiscoveryList, ResourceDiscovery, SubresourceDiscovery, VersionDiscovery,
 };
 
 /// What one server says, and how far it may be trusted.
@@ -55,15 +57,15 @@ pub fn merge(sources: &[Source<'_>]) -> GroupDiscoveryList {
     for (number, source) in sources.iter().enumerate() {
         let mut names = Vec::with_capacity(source.document.items.len());
         for group in &source.document.items {
-            let group_once = without_duplicates(group);
+            let unique = without_duplicates(group);
             if let Some((known, last)) = groups.get_mut(group.name()) {
-                merge_group(known, &group_once);
+                merge_group(known, &unique);
                 if *last == number {
                     continue;
                 }
                 *last = number;
             } else {
-                groups.insert(group.name(), (group_once, number));
+                groups.insert(group.name(), (unique.into_owned(), number));
             }
             names.push(group.name());
         }
@@ -126,65 +128,11 @@ fn merge_resource(base: &mut ResourceDiscovery, other: &ResourceDiscovery) {
     base.extra.absorb(&other.extra);
 }
 
-// === Fields that upstream doesn't know: they are united, and decide nothing ===
-
-fn absorb_subresource(base: &mut SubresourceDiscovery, other: &SubresourceDiscovery) {
-    absorb_kind(&mut base.response_kind, &other.response_kind);
-    for (base, other) in base.accepted_types.iter_mut().zip(&other.accepted_types) {
-        absorb_same_kind(base, other);
-    }
-    base.extra.absorb(&other.extra);
-}
-
-fn absorb_kind(base: &mut Option<ResponseKind>, other: &Option<ResponseKind>) {
-    if let (Some(base), Some(other)) = (base, other) {
-        absorb_same_kind(base, other);
-    }
-}
-
-/// What is said of one kind is not true of another.
-fn absorb_same_kind(base: &mut ResponseKind, other: &ResponseKind) {
-    if same_kind(base, other) {
-        base.extra.absorb(&other.extra);
-    }
-}
-
-/// Equal in all that upstream's types have.
-fn same_resource(a: &ResourceDiscovery, b: &ResourceDiscovery) -> bool {
-    a.resource == b.resource
-        && same_optional_kind(&a.response_kind, &b.response_kind)
-        && a.scope == b.scope
-        && a.singular_resource == b.singular_resource
-        && a.verbs == b.verbs
-        && a.short_names == b.short_names
-        && a.categories == b.categories
-        && same_list(&a.subresources, &b.subresources, same_subresource)
-}
-
-fn same_subresource(a: &SubresourceDiscovery, b: &SubresourceDiscovery) -> bool {
-    a.subresource == b.subresource
-        && same_optional_kind(&a.response_kind, &b.response_kind)
-        && same_list(&a.accepted_types, &b.accepted_types, same_kind)
-        && a.verbs == b.verbs
-}
-
-fn same_optional_kind(a: &Option<ResponseKind>, b: &Option<ResponseKind>) -> bool {
-    match (a, b) {
-        (Some(a), Some(b)) => same_kind(a, b),
-        (None, None) => true,
-        _ => false,
-    }
-}
-
-fn same_kind(a: &ResponseKind, b: &ResponseKind) -> bool {
-    a.group == b.group && a.version == b.version && a.kind == b.kind
-}
+// === Lists whose elements have names ===
 
 fn same_list<T>(a: &[T], b: &[T], same: impl Fn(&T, &T) -> bool) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
 }
-
-// === Lists whose elements have names ===
 
 /// Merges `other` into `base`, element by element, and orders the names of both. Neither list has a name twice.
 fn merge_named<T: Clone>(
@@ -216,23 +164,25 @@ fn merge_named<T: Clone>(
         .collect();
 }
 
-/// A copy (of references, mostly) in which no version and no resource of a version stands twice.
-fn without_duplicates(group: &GroupDiscovery) -> GroupDiscovery {
-    let mut group = group.clone();
-    fold_duplicates(&mut group.versions, |version| &version.version, merge_version);
-    for version in &mut group.versions {
-        if has_duplicates(&version.resources, |resource| &resource.resource) {
-            let resources = &mut Arc::make_mut(version).resources;
-            fold_duplicates(resources, |resource| &resource.resource, merge_resource);
-        }
+/// The group, changed only if a version, or a resource of a version, stands in it twice.
+fn without_duplicates(group: &GroupDiscovery) -> Cow<'_, GroupDiscovery> {
+    if !has_duplicates(&group.versions, |version| &version.version)
+        && !group
+            .versions
+            .iter()
+            .any(|version| has_duplicates(&version.resources, |resource| &resource.resource))
+    {
+        return Cow::Borrowed(group);
     }
-    group
+    let mut group = group.clone();
+    for version in &mut group.versions {
+        fold_duplicates(&mut Arc::make_mut(version).resources, |resource| &resource.resource, merge_resource);
+    }
+    fold_duplicates(&mut group.versions, |version| &version.version, merge_version);
+    Cow::Owned(group)
 }
 
 fn fold_duplicates<T>(list: &mut Vec<T>, name: impl Fn(&T) -> &str, mut merge: impl FnMut(&mut T, &T)) {
-    if !has_duplicates(list, &name) {
-        return;
-    }
     let mut places: HashMap<String, usize> = HashMap::new();
     for element in std::mem::take(list) {
         if let Some(place) = places.get(name(&element)) {
