@@ -1,0 +1,122 @@
+//! One request and its response on an HTTP/1.1 connection.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Response, Uri, Version};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use tokio::time::timeout;
+
+use super::error::{SendError, SendErrorKind};
+use super::{Config, Lease};
+use crate::body::{Body, BoxError};
+
+/// Sends a request and returns when its response begins; the connection goes with the response's
+/// body and back into the pool at its end.
+pub(super) async fn exchange(
+    config: &Config,
+    lease: Lease,
+    mut sender: SendRequest<Body>,
+    mut request: Request<Body>,
+) -> Result<Response<Body>, SendError> {
+    let uri = request.uri().clone();
+    let host_given = request.headers().contains_key(HOST);
+    let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    *request.uri_mut() = Uri::from(path);
+    *request.version_mut() = Version::HTTP_11;
+    if !host_given || uri.authority().is_some() {
+        let host = uri.authority().unwrap_or(&config.authority).as_str();
+        let host = HeaderValue::from_str(host).expect("an authority is visible ASCII");
+        request.headers_mut().insert(HOST, host);
+    }
+
+    match sender.try_send_request(request).await {
+        Ok(response) => {
+            let linger = config.settings.idle_timeout;
+            Ok(response.map(|body| {
+                let mut body = Download { body, connection: Some((lease, sender)), linger };
+                if body.body.is_end_stream() {
+                    body.end();
+                }
+                body.boxed_unsync()
+            }))
+        }
+        Err(mut e) => match e.take_message() {
+            // Never left our hands.
+            Some(mut request) => {
+                *request.uri_mut() = uri;
+                if !host_given {
+                    request.headers_mut().remove(HOST);
+                }
+                lease.retire();
+                let error = SendError::new(SendErrorKind::Unprocessed, e.into_error());
+                Err(error.with_request(Some(request)).again())
+            }
+            None => {
+                let e = e.into_error();
+                let kind = if e.is_user() { SendErrorKind::RequestBody } else { SendErrorKind::Lost };
+                Err(SendError::new(kind, e))
+            }
+        },
+    }
+}
+
+/// The body of a response. Dropped before its end, it takes the connection with it.
+struct Download {
+    body: Incoming,
+    connection: Option<(Lease, SendRequest<Body>)>,
+    /// How long the rest of a request may take whose response came early.
+    linger: Duration,
+}
+
+impl Download {
+    /// The connection is free as soon as the request, too, is through.
+    fn end(&mut self) {
+        let Some((lease, mut sender)) = self.connection.take() else { return };
+        if sender.is_ready() {
+            lease.give_back(sender);
+        } else if !sender.is_closed() {
+            let linger = self.linger;
+            tokio::spawn(async move {
+                let ready = timeout(linger, poll_fn(|cx| sender.poll_ready(cx))).await;
+                if matches!(ready, Ok(Ok(()))) {
+                    lease.give_back(sender);
+                }
+            });
+        }
+    }
+}
+
+impl http_body::Body for Download {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &frame {
+            None => self.end(),
+            Some(Ok(_)) if self.body.is_end_stream() => self.end(),
+            Some(_) => {}
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
