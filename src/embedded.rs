@@ -1,1 +1,69 @@
-//! Empty for now.
+//! An API server in memory, for `demo` and for tests.
+//!
+//! It behaves towards a proxy as kube-apiserver does: TLS with optional client certificates that only
+//! authentication checks, front-proxy headers, tokens, impersonation, v2 discovery with ETags, objects with
+//! resource versions, watches, the exact 404s, GOAWAY after an anonymous request on HTTP/2. It knows nothing of
+//! what objects mean: no defaults, no validation, no controllers, JSON only.
+//!
+//! Several servers that share a [`Store`] stand for several API servers on one etcd; each serves what its own
+//! [`Discovery`] lists.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use kube_peer_proxy::embedded::{Recorded, Server, Store, user};
+//! use kube_peer_proxy::pki::Pki;
+//!
+//! let (pki, store) = (Pki::generate(&[])?, Store::new());
+//! let old = Server::builder("old").version(Recorded::V1_32).pki(&pki).store(store.clone());
+//! let new = Server::builder("new").pki(&pki).store(store).token("s3cr3t", user("bob", &["dev"]));
+//! let (old, new) = (old.start(([127, 0, 0, 1], 0).into()).await?, new.start(([127, 0, 0, 1], 0).into()).await?);
+//! println!("{} and {}", old.url(), new.url());
+//! # Ok(())
+//! # }
+//! ```
+
+mod accept;
+mod answer;
+mod auth;
+mod builder;
+mod connection;
+mod discovery;
+mod faults;
+mod health;
+mod legacy;
+mod log;
+mod objects;
+mod patch;
+mod recorded;
+mod review;
+mod routes;
+mod selector;
+mod serve_discovery;
+mod server;
+mod store;
+mod target;
+mod testing;
+mod tls;
+mod watch;
+
+pub use auth::user;
+pub use builder::{BOOKMARK_INTERVAL, Builder, MAX_STREAMS};
+pub use discovery::{Discovery, ResourceSpec, Tree};
+pub use faults::{DiscoveryFault, Faults, RouteFault};
+pub use log::{LoggedRequest, REMEMBERED, RequestLog};
+pub use recorded::Recorded;
+pub use server::{RunningServer, StartError};
+pub use store::{HISTORY, Store};
+
+/// Where building a server begins.
+#[derive(Debug)]
+pub struct Server;
+
+// === impl Server ===
+
+impl Server {
+    /// Describes a server with this name, which shows in errors and logs only.
+    pub fn builder(id: &str) -> Builder {
+        Builder::new(id)
+    }
+}

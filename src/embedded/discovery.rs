@@ -1,0 +1,376 @@
+//! What a server says that it serves, and what it therefore serves: one mutable document per tree.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::{HeaderMap, StatusCode, header};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha512};
+
+use super::answer::{self, Answer};
+use super::recorded::Recorded;
+use crate::body;
+
+/// A resource to be added at run time, as a CRD would.
+#[derive(Clone, Debug)]
+pub struct ResourceSpec {
+    /// Plural, as in paths.
+    pub resource: String,
+    /// The kind of its objects.
+    pub kind: String,
+    /// Whether its objects live in namespaces.
+    pub namespaced: bool,
+    /// What may be done with it; [`ResourceSpec::new`] fills in all usual verbs.
+    pub verbs: Vec<String>,
+    /// Names of subresources that are updated in place, such as `status`.
+    pub subresources: Vec<String>,
+}
+
+/// The two trees of discovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tree {
+    /// `/api`: the core group.
+    Api,
+    /// `/apis`: every other group.
+    Apis,
+}
+
+/// A handle on what one server serves; changes are seen by the next request.
+#[derive(Clone, Debug)]
+pub struct Discovery(Arc<Mutex<Trees>>);
+
+#[derive(Debug)]
+struct Trees {
+    api: Arc<Document>,
+    apis: Arc<Document>,
+}
+
+/// One tree with what is derived from it.
+#[derive(Debug)]
+pub(super) struct Document {
+    pub(super) value: Value,
+    etag: String,
+}
+
+/// What discovery says about one resource or subresource.
+#[derive(Clone, Debug)]
+pub(super) struct Served {
+    pub(super) kind: String,
+    pub(super) namespaced: bool,
+    pub(super) verbs: Vec<String>,
+    /// Whether the resource (the parent, for a subresource) has a `status` of its own.
+    pub(super) has_status: bool,
+    /// For a subresource: whether it answers with its parent's own kind.
+    pub(super) same_kind: bool,
+}
+
+/// The answer to "do you serve this?".
+pub(super) enum Lookup {
+    Yes(Served),
+    /// The group is known, this version, resource or subresource of it is not.
+    NotInGroup,
+    NoGroup,
+    /// Listed, but its extension server is away.
+    Stale,
+}
+
+// === impl ResourceSpec ===
+
+impl ResourceSpec {
+    /// A resource with all usual verbs and no subresource.
+    pub fn new(resource: &str, kind: &str, namespaced: bool) -> Self {
+        let verbs = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+        Self {
+            resource: resource.into(),
+            kind: kind.into(),
+            namespaced,
+            verbs: verbs.map(str::to_owned).to_vec(),
+            subresources: Vec::new(),
+        }
+    }
+
+    /// One more subresource.
+    #[must_use]
+    pub fn subresource(mut self, name: &str) -> Self {
+        self.subresources.push(name.into());
+        self
+    }
+
+    fn to_value(&self, group: &str, version: &str) -> Value {
+        let kind = json!({ "group": group, "version": version, "kind": self.kind });
+        let mut value = json!({
+            "resource": self.resource,
+            "responseKind": kind,
+            "scope": if self.namespaced { "Namespaced" } else { "Cluster" },
+            "singularResource": self.kind.to_ascii_lowercase(),
+            "verbs": self.verbs,
+        });
+        if !self.subresources.is_empty() {
+            let verbs = ["get", "patch", "update"];
+            let list = self.subresources.iter();
+            let list = list.map(|name| json!({ "subresource": name, "responseKind": kind, "verbs": verbs }));
+            value["subresources"] = list.collect();
+        }
+        value
+    }
+}
+
+// === impl Discovery ===
+
+impl Discovery {
+    pub(super) fn new(api: Value, apis: Value) -> Self {
+        let trees = Trees { api: Arc::new(Document::new(api)), apis: Arc::new(Document::new(apis)) };
+        Self(Arc::new(Mutex::new(trees)))
+    }
+
+    pub(super) fn recorded(version: Recorded) -> Self {
+        Self::new(version.api(), version.apis())
+    }
+
+    /// The document as it is now, in its v2 form.
+    pub fn document(&self, tree: Tree) -> Value {
+        self.snapshot(tree).value.clone()
+    }
+
+    /// Puts another document in place of a tree.
+    pub fn replace(&self, tree: Tree, document: Value) {
+        self.edit_tree(tree, |value| *value = document);
+    }
+
+    /// Stops serving a whole group-version. True if it was there.
+    pub fn remove_group_version(&self, group: &str, version: &str) -> bool {
+        self.edit_versions(group, |versions| remove(versions, "version", version))
+    }
+
+    /// Stops serving a resource; its group-version goes with the last one. True if it was there.
+    pub fn remove_resource(&self, group: &str, version: &str, resource: &str) -> bool {
+        self.edit_version(group, version, |value| {
+            list(value, "resources").is_some_and(|all| remove(all, "resource", resource))
+        })
+    }
+
+    /// Stops serving a subresource. True if it was there.
+    pub fn remove_subresource(&self, group: &str, version: &str, resource: &str, subresource: &str) -> bool {
+        self.edit_version(group, version, |value| {
+            list(value, "resources")
+                .and_then(|all| find(all, "resource", resource))
+                .and_then(|parent| list(parent, "subresources"))
+                .is_some_and(|all| remove(all, "subresource", subresource))
+        })
+    }
+
+    /// Serves a resource from now on, with its group-version if that is new (behind all others).
+    pub fn add_resource(&self, group: &str, version: &str, spec: &ResourceSpec) {
+        let resource = spec.to_value(group, version);
+        self.edit_tree(tree_of(group), |document| {
+            let group = find_or_add(
+                document,
+                "items",
+                |item| group_name(item) == group,
+                || {
+                    let metadata = if group.is_empty() { json!({}) } else { json!({ "name": group }) };
+                    json!({ "metadata": metadata, "versions": [] })
+                },
+            );
+            let version = find_or_add(
+                group,
+                "versions",
+                |item| item["version"] == version,
+                || json!({ "version": version, "resources": [], "freshness": "Current" }),
+            );
+            let old =
+                find_or_add(version, "resources", |item| item["resource"] == spec.resource, || json!({}));
+            *old = resource;
+        });
+    }
+
+    /// Marks a group-version `Stale` (requests for it answer 503 from now on) or `Current`.
+    pub fn set_stale(&self, group: &str, version: &str, stale: bool) -> bool {
+        self.edit_version(group, version, |value| {
+            value["freshness"] = json!(if stale { "Stale" } else { "Current" });
+            true
+        })
+    }
+
+    pub(super) fn snapshot(&self, tree: Tree) -> Arc<Document> {
+        let trees = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(match tree {
+            Tree::Api => &trees.api,
+            Tree::Apis => &trees.apis,
+        })
+    }
+
+    pub(super) fn lookup(&self, group: &str, version: &str, resource: &str, sub: Option<&str>) -> Lookup {
+        self.snapshot(tree_of(group)).lookup(group, version, resource, sub)
+    }
+
+    fn edit_tree<T>(&self, tree: Tree, edit: impl FnOnce(&mut Value) -> T) -> T {
+        let mut trees = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = match tree {
+            Tree::Api => &mut trees.api,
+            Tree::Apis => &mut trees.apis,
+        };
+        let mut value = place.value.clone();
+        let result = edit(&mut value);
+        *place = Arc::new(Document::new(value));
+        result
+    }
+
+    fn edit_versions(&self, group: &str, edit: impl FnOnce(&mut Vec<Value>) -> bool) -> bool {
+        self.edit_tree(tree_of(group), |document| {
+            let Some(groups) = list(document, "items") else { return false };
+            let Some(found) = groups.iter_mut().find(|item| group_name(item) == group) else { return false };
+            let changed = list(found, "versions").is_some_and(edit);
+            groups.retain(|item| !is_empty(item, "versions"));
+            changed
+        })
+    }
+
+    fn edit_version(&self, group: &str, version: &str, edit: impl FnOnce(&mut Value) -> bool) -> bool {
+        self.edit_versions(group, |versions| {
+            let changed = find(versions, "version", version).is_some_and(edit);
+            versions.retain(|item| !is_empty(item, "resources"));
+            changed
+        })
+    }
+}
+
+// === impl Served ===
+
+impl Served {
+    /// Whether it can be changed at all: `pods/log` has the kind of its parent too, but is no door to it.
+    pub(super) fn is_written(&self) -> bool {
+        self.verbs.iter().any(|verb| verb == "update" || verb == "patch")
+    }
+}
+
+// === impl Document ===
+
+impl Document {
+    fn new(value: Value) -> Self {
+        let mut hashed = value.clone();
+        if let Some(fields) = hashed.as_object_mut() {
+            fields.shift_remove("kind");
+            fields.shift_remove("apiVersion");
+        }
+        // Upstream hashes the Go encoding of the list without its type, and quotes the upper-case hex.
+        let digest = Sha512::digest(hashed.to_string());
+        let hex: String = digest.iter().map(|byte| format!("{byte:02X}")).collect();
+        Self { value, etag: format!("\"{hex}\"") }
+    }
+
+    /// The aggregated form: 200, or 304 if the client has it already.
+    pub(super) fn answer(&self, request: &HeaderMap, beta: bool) -> Answer {
+        if request.get(header::IF_NONE_MATCH).is_some_and(|tag| tag.as_bytes() == self.etag.as_bytes()) {
+            let mut answer = Answer::new(body::empty());
+            *answer.status_mut() = StatusCode::NOT_MODIFIED;
+            self.decorate(answer.headers_mut());
+            return answer;
+        }
+        let mut value = self.value.clone();
+        let content_type = if beta {
+            value["apiVersion"] = json!("apidiscovery.k8s.io/v2beta1");
+            "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
+        } else {
+            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+        };
+        let mut answer = answer::json(StatusCode::OK, &value);
+        answer.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+        self.decorate(answer.headers_mut());
+        answer
+    }
+
+    fn decorate(&self, headers: &mut HeaderMap) {
+        if let Ok(etag) = header::HeaderValue::from_str(&self.etag) {
+            headers.insert(header::ETAG, etag);
+        }
+        headers.insert(header::VARY, header::HeaderValue::from_static("Accept"));
+        headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("public"));
+    }
+
+    pub(super) fn group(&self, name: &str) -> Option<&Value> {
+        self.value["items"].as_array()?.iter().find(|item| group_name(item) == name)
+    }
+
+    pub(super) fn version(&self, group: &str, version: &str) -> Option<&Value> {
+        named(&self.group(group)?["versions"], "version", version)
+    }
+
+    fn lookup(&self, group: &str, version: &str, resource: &str, sub: Option<&str>) -> Lookup {
+        if self.group(group).is_none() {
+            return Lookup::NoGroup;
+        }
+        let Some(found) = self.version(group, version) else { return Lookup::NotInGroup };
+        if found["freshness"] == "Stale" {
+            return Lookup::Stale;
+        }
+        let Some(parent) = named(&found["resources"], "resource", resource) else {
+            return Lookup::NotInGroup;
+        };
+        let entry = match sub {
+            None => Some(parent),
+            Some(sub) => named(&parent["subresources"], "subresource", sub),
+        };
+        let Some(entry) = entry else { return Lookup::NotInGroup };
+        let verbs = entry["verbs"].as_array().into_iter().flatten();
+        Lookup::Yes(Served {
+            kind: text(&parent["responseKind"]["kind"]),
+            namespaced: parent["scope"] == "Namespaced",
+            verbs: verbs.map(text).collect(),
+            has_status: named(&parent["subresources"], "subresource", "status").is_some(),
+            same_kind: entry["responseKind"]["kind"] == parent["responseKind"]["kind"],
+        })
+    }
+}
+
+/// Which tree a group stands in.
+pub(super) fn tree_of(group: &str) -> Tree {
+    if group.is_empty() { Tree::Api } else { Tree::Apis }
+}
+
+/// The core group's entry has no name.
+pub(super) fn group_name(item: &Value) -> &str {
+    item["metadata"]["name"].as_str().unwrap_or_default()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn named<'a>(list: &'a Value, key: &str, name: &str) -> Option<&'a Value> {
+    list.as_array()?.iter().find(|item| item[key] == name)
+}
+
+fn list<'a>(value: &'a mut Value, key: &str) -> Option<&'a mut Vec<Value>> {
+    value.get_mut(key)?.as_array_mut()
+}
+
+fn find<'a>(list: &'a mut [Value], key: &str, name: &str) -> Option<&'a mut Value> {
+    list.iter_mut().find(|item| item[key] == name)
+}
+
+fn remove(list: &mut Vec<Value>, key: &str, name: &str) -> bool {
+    let before = list.len();
+    list.retain(|item| item[key] != name);
+    list.len() < before
+}
+
+fn is_empty(item: &Value, key: &str) -> bool {
+    item[key].as_array().is_none_or(Vec::is_empty)
+}
+
+fn find_or_add<'a>(
+    parent: &'a mut Value,
+    key: &str,
+    matches: impl Fn(&Value) -> bool,
+    make: impl FnOnce() -> Value,
+) -> &'a mut Value {
+    if !parent[key].is_array() {
+        parent[key] = json!([]);
+    }
+    let items = parent[key].as_array_mut().expect("made an array just now");
+    let at = items.iter().position(matches).unwrap_or_else(|| {
+        items.push(make());
+        items.len() - 1
+    });
+    &mut items[at]
+}

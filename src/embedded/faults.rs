@@ -1,0 +1,153 @@
+//! Faults that a test switches on and off while the server runs.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::sync::watch;
+
+use crate::api::gvr::GroupVersionResource;
+
+/// How `/api` and `/apis` are to go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiscoveryFault {
+    /// This status with a `Status` object.
+    Status(StatusCode),
+    /// 200 with something that is no JSON.
+    Garbage,
+    /// 200 with the first half of the document, ended properly.
+    Truncated,
+    /// 200 with the first half of the document, then the stream breaks.
+    Aborted,
+    /// 200 with a document that never ends.
+    Endless,
+    /// 200 with the right document, blanks before it to make it this many bytes long.
+    Oversized(usize),
+    /// 200 with the right document in pieces of 1 KiB, this long apart.
+    Slow(Duration),
+}
+
+/// How a resource that discovery lists is to be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteFault {
+    /// `404 page not found` as plain text, as for an unknown group.
+    PlainText,
+    /// The `Status` with empty details, as for an unknown resource of a known group.
+    Status,
+}
+
+/// The switches of one server. Cloning gives another handle on the same switches.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    settings: Mutex<Settings>,
+    hanging: watch::Sender<bool>,
+    frozen: watch::Sender<bool>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Settings {
+    discovery: Option<DiscoveryFault>,
+    missing: HashMap<GroupVersionResource, RouteFault>,
+    delay: Option<Duration>,
+    status: Option<StatusCode>,
+    not_ready: bool,
+    not_alive: bool,
+}
+
+// === impl Faults ===
+
+impl Faults {
+    /// How discovery goes wrong, or that it goes right again.
+    pub fn discovery(&self, fault: Option<DiscoveryFault>) {
+        self.lock().discovery = fault;
+    }
+
+    /// While on, a request is read and recorded but not answered; connections stay alive (PING is answered).
+    /// Switching it off answers those that wait.
+    pub fn hang(&self, on: bool) {
+        self.0.hanging.send_replace(on);
+    }
+
+    /// While on, nothing is read or written at all, as if the process were stopped; the kernel still accepts.
+    pub fn freeze(&self, on: bool) {
+        self.0.frozen.send_replace(on);
+    }
+
+    /// Every request waits this long before it is looked at.
+    pub fn delay(&self, delay: Option<Duration>) {
+        self.lock().delay = delay;
+    }
+
+    /// Every request that is authenticated gets this status.
+    pub fn answer_all(&self, status: Option<StatusCode>) {
+        self.lock().status = status;
+    }
+
+    /// Makes a resource missing although discovery lists it, or found again.
+    pub fn missing(&self, resource: GroupVersionResource, fault: Option<RouteFault>) {
+        let mut settings = self.lock();
+        match fault {
+            Some(fault) => settings.missing.insert(resource, fault),
+            None => settings.missing.remove(&resource),
+        };
+    }
+
+    /// Whether `/readyz` answers 200.
+    pub fn ready(&self, ready: bool) {
+        self.lock().not_ready = !ready;
+    }
+
+    /// Whether `/livez` and `/healthz` answer 200.
+    pub fn alive(&self, alive: bool) {
+        self.lock().not_alive = !alive;
+    }
+
+    /// Everything right again.
+    pub fn clear(&self) {
+        *self.lock() = Settings::default();
+        self.hang(false);
+        self.freeze(false);
+    }
+
+    pub(super) fn of_discovery(&self) -> Option<DiscoveryFault> {
+        self.lock().discovery
+    }
+
+    pub(super) fn of_resource(&self, resource: &GroupVersionResource) -> Option<RouteFault> {
+        self.lock().missing.get(resource).copied()
+    }
+
+    pub(super) fn status(&self) -> Option<StatusCode> {
+        self.lock().status
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        !self.lock().not_ready
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        !self.lock().not_alive
+    }
+
+    pub(super) fn frozen(&self) -> watch::Receiver<bool> {
+        self.0.frozen.subscribe()
+    }
+
+    /// Comes back when neither a delay nor a hang holds the request any longer.
+    pub(super) async fn hold(&self) {
+        let delay = self.lock().delay;
+        if let Some(delay) = delay {
+            tokio::time::sleep(delay).await;
+        }
+        // The sender lives as long as `self`, so this ends only by the switch.
+        let _ = self.0.hanging.subscribe().wait_for(|hanging| !hanging).await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Settings> {
+        self.0.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,176 @@
+//! Watches: a line of JSON for every change, bookmarks in between.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::StatusCode;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::answer::{self, Answer, Refusal};
+use super::selector::Selector;
+use super::store::{self, Event, Expired, Scope, Store};
+use super::target::Query;
+use crate::body::{Body, BoxError};
+
+/// One open watch.
+pub(super) struct Watch {
+    pub(super) store: Arc<Store>,
+    pub(super) scope: Scope,
+    pub(super) selector: Selector,
+    /// `apiVersion` and `kind` of the objects in the version that was asked for.
+    pub(super) api_version: String,
+    pub(super) kind: String,
+    /// How often a client that allows bookmarks gets one while nothing happens.
+    pub(super) bookmark_interval: Duration,
+}
+
+struct State {
+    watch: Watch,
+    changes: watch::Receiver<u64>,
+    /// Everything up to this revision was sent or is in `ready`.
+    cursor: u64,
+    ready: VecDeque<Bytes>,
+    next_bookmark: Option<Instant>,
+    end: Option<Instant>,
+    done: bool,
+}
+
+// === impl Watch ===
+
+impl Watch {
+    /// Answers 200 at once; what goes wrong later is an event of type `ERROR`, as upstream does it.
+    pub(super) fn answer(self, query: &Query) -> Result<Answer, Refusal> {
+        let version = query.filled("resourceVersion").unwrap_or("0");
+        let from: u64 = version.parse().map_err(|_| {
+            Refusal::bad_request(format!("invalid resource version {version:?}: it is not a number"))
+        })?;
+        let bookmarks = query.flag("allowWatchBookmarks");
+        let initial = from == 0 || query.flag("sendInitialEvents");
+        let mut state = State {
+            changes: self.store.subscribe(),
+            cursor: from,
+            ready: VecDeque::new(),
+            next_bookmark: bookmarks.then(|| Instant::now() + self.bookmark_interval),
+            end: query.number("timeoutSeconds").map(|secs| Instant::now() + Duration::from_secs(secs)),
+            done: false,
+            watch: self,
+        };
+        if initial {
+            state.send_present(query.flag("sendInitialEvents"));
+        }
+        let frames = stream::unfold(state, |mut state| async move {
+            let line = state.next().await?;
+            Some((Ok::<_, BoxError>(Frame::data(line)), state))
+        });
+        let body: Body = StreamBody::new(frames).boxed_unsync();
+        Ok(answer::streaming(StatusCode::OK, "application/json", body))
+    }
+
+    /// How the change looks to somebody who sees only what the selector lets through.
+    fn line(&self, event: &Event) -> Option<Bytes> {
+        let was = event.before.as_ref().is_some_and(|before| self.selector.matches(before));
+        let is = !event.deleted && self.selector.matches(&event.after);
+        let kind = match (was, is) {
+            (false, true) => "ADDED",
+            (true, true) => "MODIFIED",
+            (true, false) => "DELETED",
+            (false, false) => return None,
+        };
+        Some(event_line(kind, &self.typed(&event.after)))
+    }
+
+    fn typed(&self, object: &Value) -> Value {
+        store::typed(object, &self.api_version, &self.kind)
+    }
+
+    fn bookmark(&self, revision: u64, initial_end: bool) -> Bytes {
+        let mut metadata = json!({ "resourceVersion": revision.to_string(), "creationTimestamp": null });
+        if initial_end {
+            metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
+        }
+        let object = json!({ "kind": self.kind, "apiVersion": self.api_version, "metadata": metadata });
+        event_line("BOOKMARK", &object)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// Everything that is there now, as if it were added at this moment.
+    fn send_present(&mut self, end_mark: bool) {
+        let (objects, revision) = self.watch.store.list(&self.watch.scope);
+        for object in objects.iter().filter(|object| self.watch.selector.matches(object)) {
+            self.ready.push_back(event_line("ADDED", &self.watch.typed(object)));
+        }
+        if end_mark {
+            self.ready.push_back(self.watch.bookmark(revision, true));
+        }
+        self.cursor = revision;
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(line) = self.ready.pop_front() {
+                return Some(line);
+            }
+            if self.done {
+                return None;
+            }
+            self.changes.mark_unchanged();
+            self.collect();
+            if !self.ready.is_empty() {
+                continue;
+            }
+            tokio::select! {
+                biased;
+                changed = self.changes.changed() => self.done = changed.is_err(),
+                () = at(self.end) => self.done = true,
+                () = at(self.next_bookmark) => {
+                    self.next_bookmark = Some(Instant::now() + self.watch.bookmark_interval);
+                    return Some(self.watch.bookmark(self.cursor, false));
+                }
+            }
+        }
+    }
+
+    fn collect(&mut self) {
+        match self.watch.store.since(self.cursor, &self.watch.scope) {
+            Ok((events, revision)) => {
+                self.ready.extend(events.iter().filter_map(|event| self.watch.line(event)));
+                self.cursor = self.cursor.max(revision);
+            }
+            Err(expired) => {
+                self.ready.push_back(event_line("ERROR", &too_old(self.cursor, &expired)));
+                self.done = true;
+            }
+        }
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn event_line(kind: &str, object: &Value) -> Bytes {
+    let mut line = json!({ "type": kind, "object": object }).to_string();
+    line.push('\n');
+    line.into()
+}
+
+fn too_old(asked: u64, expired: &Expired) -> Value {
+    json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": format!("too old resource version: {asked} ({})", expired.oldest),
+        "reason": "Expired", "code": 410,
+    })
+}
