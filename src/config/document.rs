@@ -61,7 +61,7 @@ pub(super) fn parse(
     serde_saphyr::with_deserializer_from_str_with_options(text, options, |yaml| {
         TableSeed { keys, key_of }.deserialize(yaml)
     })
-    .map_err(|error| error.to_string())
+    .map_err(|error| error.render_with_formatter(&serde_saphyr::UserMessageFormatter))
 }
 
 #[derive(Clone, Copy)]
@@ -102,17 +102,16 @@ impl<'de> Visitor<'de> for TableSeed<'_> {
                 continue;
             };
             let value = match shape {
-                Shape::Text => map.next_value::<Option<String>>()?.map(Value::Text),
-                Shape::Texts => map.next_value::<Option<Vec<String>>>()?.map(Value::Texts),
+                Shape::Text => map.next_value::<Option<String>>().map(|text| text.map(Value::Text)),
+                Shape::Texts => map.next_value::<Option<Vec<String>>>().map(|texts| texts.map(Value::Texts)),
                 Shape::Tables(keys) => {
                     let tables = TablesSeed(TableSeed { keys, key_of: self.key_of });
-                    Some(Value::Tables(map.next_value_seed(tables)?))
+                    map.next_value_seed(tables).map(|tables| Some(Value::Tables(tables)))
                 }
             };
-            if let Some(value) = value
-                && table.entries.insert(key.clone(), Entry { line, value }).is_some()
-            {
-                return Err(A::Error::custom(format!("{key} is there twice")));
+            let value = value.map_err(|error| A::Error::custom(format!("{key}: {error}")))?;
+            if let Some(value) = value {
+                table.entries.insert(key, Entry { line, value });
             }
         }
         Ok(table)
@@ -211,9 +210,9 @@ mod tests {
             ("merge: on\nhome: 'a\n", "line"),
         ] {
             let error = read(text).unwrap_err();
-            println!("{error}");
             assert!(error.contains(line), "{text:?}: {error}");
         }
+        assert!(read("home: [a]").unwrap_err().starts_with("home: "));
         assert!(read("- a\n").unwrap_err().contains("expected a mapping"));
     }
 

@@ -163,6 +163,3 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     }
     Ok(bytes)
 }
-
-#[cfg(test)]
-mod tests;
