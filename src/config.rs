@@ -36,6 +36,8 @@ use url::Url;
 use crate::api::user::UserHeaders;
 use crate::limits;
 
+pub use crate::ops::telemetry::LogFormat;
+pub use crate::proxy::{Reroute, home::Preference as HomePreference};
 pub use flags::ServeArgs;
 pub use material::{Certificates, KeyPair, Material, ServerMaterial};
 
@@ -133,36 +135,12 @@ pub enum Home {
     Chosen(HomePreference),
 }
 
-/// Which server a client's connection gets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HomePreference {
-    /// The one with the least outstanding requests of two.
-    #[default]
-    Any,
-    /// As `Any`, among those of the oldest version.
-    Oldest,
-    /// As `Any`, among those of the newest version.
-    Newest,
-}
-
 /// Where the list of servers comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PeerSource {
     /// From the configuration.
     #[default]
     Static,
-}
-
-/// What becomes of requests that home can't serve.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reroute {
-    /// They go to a peer.
-    #[default]
-    On,
-    /// They stay at home; what would have been rerouted is logged and counted.
-    DryRun,
-    /// They stay at home.
-    Off,
 }
 
 /// Discovery of the servers, and ours.
@@ -223,16 +201,6 @@ pub struct Operating {
     pub log_format: LogFormat,
     /// Whether each request is logged.
     pub access_log: bool,
-}
-
-/// How it is logged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One object a line.
-    Json,
 }
 
 /// A configuration without a fault, and what its files hold.

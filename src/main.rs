@@ -21,11 +21,11 @@ enum Command {
     /// Run the proxy
     Serve(Box<config::ServeArgs>),
     /// Try it: API servers of three versions in memory and the proxy before them, in one process
-    Demo(commands::demo::Arguments),
+    Demo(commands::demo::DemoArgs),
     /// Write a demo PKI: two CAs, serving and client certificates
-    Certs(commands::certs::Arguments),
+    Certs(commands::certs::CertsArgs),
     /// Look at a configuration without running it
-    Config(commands::config::Arguments),
+    Config(commands::config::ConfigArgs),
 }
 
 fn main() -> ExitCode {
@@ -41,8 +41,8 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Serve(args) => commands::serve::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
-        Command::Certs(args) => commands::certs::run(&args),
-        Command::Config(args) => commands::config::run(&args),
+        Command::Certs(args) => commands::certs::run(&args, &mut std::io::stdout()),
+        Command::Config(args) => commands::config::run(&args, &mut std::io::stdout(), &mut std::io::stderr()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

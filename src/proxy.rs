@@ -65,14 +65,13 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// How long the answer to an I8 question is waited for.
     pub recheck_timeout: Duration,
-    /// `--discovery-authorization-ttl`
-    pub authorization_ttl: Duration,
 }
 
 /// Whether requests are sent on to peers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reroute {
     /// They are.
+    #[default]
     On,
     /// They are not, but it is logged and counted when they would be.
     DryRun,

@@ -46,6 +46,9 @@ pub enum DiscoveryForm {
     NotAcceptable,
 }
 
+/// Aggregated discovery v2 in JSON.
+pub const ACCEPT_V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
 /// What a server is asked for its own document with: aggregated v2, never merged by its native proxy. Servers
 /// that do not know the profile ignore it.
 pub const ACCEPT_NOPEER: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList;profile=nopeer,\

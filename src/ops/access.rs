@@ -113,18 +113,24 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let mut line = Line::new(&self.log, &request);
+        let line = Line::new(&self.log, &request);
         let received = line.log.metrics.requests.clone();
         let request = request.map(|body| {
             if http_body::Body::is_end_stream(&body) { body } else { body::watched(body, Upload(received)) }
         });
         let answer = self.inner.call(request);
-        Box::pin(async move {
-            let mut response = answer.await?;
-            line.answered(&mut response);
-            Ok(response.map(|body| body::watched(body, line)))
-        })
+        Box::pin(finish(answer, line))
     }
+}
+
+/// Waits for an answer, and watches its body to the end.
+async fn finish<F>(answer: F, mut line: Line) -> Result<Response<Body>, Infallible>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    let mut response = answer.await?;
+    line.answered(&mut response);
+    Ok(response.map(|body| body::watched(body, line)))
 }
 
 // === impl Line ===

@@ -10,7 +10,6 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
 
-pub use crate::config::LogFormat;
 pub use crate::redact::{DebugHeaders, REDACTED};
 
 /// Why logging could not be set up.
@@ -22,6 +21,16 @@ pub enum Error {
     /// Somebody else was first.
     #[error("logging was set up already: {0}")]
     Twice(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// How it is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
 }
 
 /// Sets up logging for the process. `filter` is a level (`info`) or directives as in `RUST_LOG`
