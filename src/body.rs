@@ -31,7 +31,10 @@ pub fn after(head: Vec<u8>, rest: Body) -> Body {
 }
 
 /// The same body, telling `watcher` what passes; the watcher is dropped with the body.
-pub fn watched<W: Watcher>(body: Body, watcher: W) -> Body {
+pub fn watched<W: Watcher>(body: Body, mut watcher: W) -> Body {
+    if body.is_end_stream() {
+        watcher.ended();
+    }
     Watched { body, watcher }.boxed_unsync()
 }
 
@@ -85,7 +88,13 @@ impl<W: Watcher> HttpBody for Watched<W> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(frame) = &polled {
             match frame {
-                Some(Ok(frame)) => self.watcher.data(frame.data_ref().map_or(0, Bytes::len)),
+                Some(Ok(frame)) => {
+                    self.watcher.data(frame.data_ref().map_or(0, Bytes::len));
+                    // Whoever knows the length stops asking here.
+                    if self.body.is_end_stream() {
+                        self.watcher.ended();
+                    }
+                }
                 Some(Err(error)) => self.watcher.failed(error),
                 None => self.watcher.ended(),
             }

@@ -93,6 +93,8 @@ struct Line {
     /// 0 until an answer began.
     status: u16,
     sent: u64,
+    /// What `Content-Length` promises.
+    promised: Option<u64>,
     /// How the answer's body ended.
     end: &'static str,
 }
@@ -152,6 +154,7 @@ impl Line {
             record: Record::default(),
             status: 0,
             sent: 0,
+            promised: None,
             end: "client left",
         }
     }
@@ -159,6 +162,8 @@ impl Line {
     fn answered(&mut self, response: &mut Response<Body>) {
         self.record = response.extensions_mut().remove().unwrap_or_default();
         self.status = response.status().as_u16();
+        let length = response.headers().get(http::header::CONTENT_LENGTH);
+        self.promised = length.and_then(|length| length.to_str().ok()).and_then(|length| length.parse().ok());
         self.recorder.asked(&self.record.verb, self.record.long_running);
         self.recorder.decided(self.record.reason);
         if let Some(server) = self.record.server {
@@ -171,6 +176,10 @@ impl Line {
 impl Watcher for Line {
     fn data(&mut self, bytes: usize) {
         self.sent += bytes as u64;
+        // hyper does not ask for more than was promised, so no end would be seen.
+        if self.promised == Some(self.sent) {
+            self.ended();
+        }
     }
 
     fn ended(&mut self) {
