@@ -1,4 +1,78 @@
 //! A TLS reverse proxy for Kubernetes control planes whose API servers run different versions.
+//!
+//! It stands in front of one API server (*sidecar*) or of several (*front*), knows what each of them serves,
+//! sends a request for something that the chosen server does not serve to one that does, and answers discovery
+//! with one merged document. Kubernetes 1.36 has this built in as the Mixed Version Proxy (KEP-4020), between
+//! servers that have it switched on; this one works for any version and interoperates with that.
+//!
+//! # Words
+//!
+//! *Home* is the API server that a request goes to if that can serve it, a *peer* any other. A *reroute* goes
+//! from home to a peer. The *catalog* is an immutable snapshot of what everyone serves. A server is *fresh* while
+//! contact is confirmed and nothing said that its document changed; *stale* when contact is lost or the last fetch
+//! failed; *unknown* when never heard since start, or heard again after a loss and not yet fetched.
+//!
+//! # Life of a request
+//!
+//! [`proxy::listener`] → TLS ([`tls::server`]) → [`ops::access`] (audit ID, access line, metrics) →
+//! [`proxy::admit`] (is this HTTP that we and the API server read alike?) → [`proxy::caller`] (who is it?) →
+//! [`api::request_info`] (Kubernetes' own reading) → [`proxy::route`] (a pure decision on one catalog) →
+//! [`proxy::forward`] (send, stream back), or for discovery [`proxy::authorize`] (may the caller read it? home
+//! decides) and [`discovery::serve`] (the rendered document).
+//!
+//! # Life of a discovery document
+//!
+//! One [`discovery::refresh`] task per server → [`discovery::fetch`] (conditional GET with our own identity) →
+//! [`discovery::catalog`] rebuilt only if something changed ([`discovery::merge`], [`discovery::order`],
+//! [`discovery::render`]) and published by one atomic swap. Requests never parse discovery, and nothing that a
+//! request brought back enters the catalog.
+//!
+//! # Floors
+//!
+//! An arrow between modules only goes down:
+//!
+//! ```text
+//! commands    serve · demo · certs · config
+//! app         the one place where everything is wired; main and the tests both call it
+//! config      flags, environment and file become one checked configuration
+//! ops         access · admin · metrics · readiness · telemetry
+//! proxy       listener · admit · caller · route · forward · authorize · headers · home
+//! discovery   catalog · refresh · fetch · merge · order · render · serve
+//! servers     source · health · pool · pick
+//! tls         server · client · certificate
+//! api         gvr · request info · discovery types · media types · Status · users: no I/O, no clock
+//! ```
+//!
+//! Below all of them: [`body`], [`limits`], [`metrics`], [`redact`]. Beside the house, using only what is pure:
+//! [`pki`] and [`embedded`], the API server in memory that the demo and the tests share.
+//!
+//! # Invariants
+//!
+//! Each is pinned by tests whose names begin with its number.
+//!
+//! - **I1** Identity headers from a client never reach an API server, in no spelling and under no configured name,
+//!   unless the client is a trusted front proxy.
+//! - **I2** Hop-by-hop headers go first, identity is written after: nothing named in `Connection` can remove it,
+//!   nor `Impersonate-*` and `Authorization`.
+//! - **I3** At most one reroute per request: `x-kubernetes-peer-proxied: true` is set (not added) on every reroute
+//!   and on our own fetches, and a request that carries exactly that is served by home or refused. Whoever sends
+//!   it opts out of rerouting for himself only; other values are removed.
+//! - **I4** Classes of upstream connections are never mixed ([`servers::Class`]).
+//! - **I5** On an upgrade no client byte is forwarded before the server's 101. Until upgrades are built every one
+//!   is refused with 501.
+//! - **I6** The merged document is a pure function of (server name → document, freshness), whichever server is
+//!   home.
+//! - **I7** A failure never shrinks what is served. A document that drops anything is believed only between two
+//!   answers of 200 from the same server's `/readyz`.
+//! - **I8** Ignorance gives 503 with `Retry-After`, never 404. A *route-level* 404 from a server whose discovery
+//!   lists the thing is not passed on: the server is asked again what it serves, and the request is decided once
+//!   more.
+//! - **I9** Nothing is sent twice unless it provably was not processed.
+//! - **I10** Nobody reads a merged document whom home would refuse to read `/apis`.
+//! - **I11** No address that a request names is ever dialled, and redirects are never followed.
+//! - **I12** Secrets never reach a log, a metric, a cache key or an admin page.
+//! - **I13** A caller's identity or token goes only to servers of the trust domain that authenticated it. There is
+//!   one trust domain so far; a configuration with two is refused.
 
 pub mod api;
 pub mod app;
