@@ -109,10 +109,8 @@ impl App {
             .chain(authenticator.front_proxy.iter().map(|trusted| &trusted.ca))
             .flat_map(|ca| ca.names().to_vec())
             .collect();
-        let serving = ServingCertificate {
-            certificate: &material.serving.chain.pem,
-            key: &material.serving.key_pem,
-        };
+        let serving =
+            ServingCertificate { certificate: &material.serving.chain.pem, key: &material.serving.key_pem };
         let tls = server::config(serving, names).context("--tls-cert-file, --tls-private-key-file")?;
 
         let fleet = fleet(loaded, &metrics)?;

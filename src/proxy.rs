@@ -150,27 +150,24 @@ impl Proxy {
         let exchange = self.read(parts, authority, &connection)?;
         record.called_by(&exchange.caller);
 
-        if let Some((path, form)) = self.merged_discovery(&decoded, &exchange) {
-            return self.discovery(path, form, &exchange, record).await;
-        }
         let long_running = info.is_long_running();
-        let forwarded = self.forward(&info, exchange, body, record);
+        let answered = async {
+            match self.merged_discovery(&decoded, &exchange) {
+                Some((path, form)) => self.discovery(path, form, &exchange, record).await,
+                None => self.forward(&info, exchange, body, record).await,
+            }
+        };
         if long_running {
-            return forwarded.await;
+            return answered.await;
         }
         let limit = self.settings.request_timeout;
-        tokio::time::timeout(limit, forwarded).await.unwrap_or_else(|_| {
+        tokio::time::timeout(limit, answered).await.unwrap_or_else(|_| {
             Err(Status::timeout(format!("the API server did not begin its answer within {limit:?}")))
         })
     }
 
     /// Finds out the caller, and takes off whatever only a client would have put on (I1, I2).
-    fn read(
-        &self,
-        parts: Parts,
-        authority: Authority,
-        connection: &Connection,
-    ) -> Result<Exchange, Status> {
+    fn read(&self, parts: Parts, authority: Authority, connection: &Connection) -> Result<Exchange, Status> {
         let Parts { method, uri, mut headers, .. } = parts;
         let now = UnixTime::now();
         let credentials = connection.credentials(&self.authenticator, now);
@@ -213,13 +210,19 @@ impl Proxy {
         }
     }
 
-    fn situation(&self, info: &RequestInfo<'_>, path: &str, exchange: &Exchange, catalog: &Catalog) -> Situation {
+    fn situation(
+        &self,
+        info: &RequestInfo<'_>,
+        path: &str,
+        exchange: &Exchange,
+        catalog: &Catalog,
+    ) -> Situation {
         let below = |prefix: &str| {
             path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         Situation {
             is_resource: info.is_resource,
-            home_only: HOME_ONLY.into_iter().any(below),
+            home_only: HOME_ONLY.into_iter().any(below) || asks_for_nopeer(path, &exchange.headers),
             peer_proxied: exchange.peer_proxied,
             reroute: self.settings.reroute != Reroute::Off,
             home: exchange.home,
@@ -255,6 +258,12 @@ impl Proxy {
         let names: Vec<&str> = servers.iter().map(|index| &*self.fleet.get(index).name).collect();
         names.join(", ")
     }
+}
+
+/// Home's own document cannot come from anybody else.
+fn asks_for_nopeer(path: &str, headers: &HeaderMap) -> bool {
+    DiscoveryPath::of(path).is_some()
+        && matches!(DiscoveryForm::of_headers(headers), DiscoveryForm::AggregatedV2 { nopeer: true, .. })
 }
 
 fn bad_path(error: request_info::PathError) -> Status {

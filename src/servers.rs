@@ -172,6 +172,8 @@ pub fn observe(health: &Health, class: Class, event: &Event<'_>) {
         Event::Connected { .. } => health.contact(),
         Event::ConnectFailed { error, .. } => health.lost(*error),
         Event::Closed { error: Some(_) } if class == Class::Identity => health.disconnected(),
+        // Often the first that is heard of a shutdown: look at once whether it still takes connections.
+        Event::Draining if class == Class::Identity => health.look(),
         Event::Draining | Event::Closed { .. } => {}
     }
 }

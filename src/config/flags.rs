@@ -12,16 +12,32 @@ const DISCOVERY: &str = "Discovery";
 const REQUESTS: &str = "Requests";
 const OPERATING: &str = "Operating";
 
-/// What `serve`, `config check` and `config print` are told on the command line.
-///
-/// Flags bear the names that kube-apiserver gives them wherever it has them. Each is also an environment
-/// variable (KUBE_PEER_PROXY_ and the flag's name in capitals, - as _; lists separated by commas) and a key of
-/// the configuration file (the flag's name in camelCase). A flag counts more than the environment, and that more
-/// than the file.
+/// Shown below the flags.
+const BELOW: &str = "\
+Each flag can also be given as an environment variable (--stale-after as KUBE_PEER_PROXY_STALE_AFTER; lists \
+separated by commas) or in the configuration file (staleAfter). A flag counts more than the environment, and that \
+more than the file; `config print` shows what results. Paths in the file begin where it lies.
+
+Instead of --api-server the file has apiServers, a list with, for each: name, url, caFile, serverName, \
+proxyClientCertFile, proxyClientKeyFile, requestheaderUsernameHeaders, requestheaderUidHeaders, \
+requestheaderGroupHeaders, requestheaderExtraHeadersPrefix, trustDomain. All but the first two have defaults.
+
+Keys that only the file has:
+  allowSharedIdentity       servers whose CAs differ are one trust domain nevertheless: true or false
+  discoveryFetchTimeout     limit for fetching one discovery document
+  discoveryMaxBytes         limit for its size, decompressed
+  healthProbeInterval       how often a server's health is looked at
+  healthProbeTimeout        a probe without an answer by then has failed
+  connectTimeout            limit for connecting to a server, TCP and TLS together
+  deadAfter                 a connection that answers no PING for this long is given up
+  poolIdleTimeout           a connection without a request for this long is closed
+  maxIdentityConnections    connections to one server for callers whose identity we hand on
+  maxTokenConnections       connections to one server for callers with tokens that it accepts
+  maxUnprovenConnections    connections to one server for everybody else";
+
+/// Everything that `serve` can be told on the command line; `config check` and `config print` take the same.
 #[derive(Args, Clone, Debug, Default)]
-#[command(after_help = "Each flag can also be given as environment variable (--stale-after as \
-        KUBE_PEER_PROXY_STALE_AFTER) or in the configuration file (staleAfter); a flag counts more than the \
-        environment, and that more than the file. `config print` shows what results.")]
+#[command(after_long_help = BELOW)]
 pub struct ServeArgs {
     /// Configuration file (YAML); its keys are the flags' names in camelCase, and some that have no flag
     #[arg(long, value_name = "FILE")]
@@ -40,7 +56,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE", help_heading = LISTENING)]
     pub tls_private_key_file: Option<String>,
 
-    /// CAs of client certificates; without it only tokens are accepted
+    /// CAs of client certificates; without it callers can't be known by theirs
     #[arg(long, value_name = "FILE", help_heading = CALLERS)]
     pub client_ca_file: Option<String>,
     /// CAs of trusted front proxies, whose X-Remote-* headers say who is calling
@@ -186,7 +202,7 @@ impl ServeArgs {
 mod tests {
     use clap::{Args as _, Command, FromArgMatches};
 
-    use super::super::settings::{FLAGS, SERVER_KEYS, Shape};
+    use super::super::settings::{FILE_ONLY, FLAGS, SERVER_KEYS, Shape, file_key};
     use super::*;
 
     fn flags() -> Vec<String> {
@@ -219,6 +235,14 @@ mod tests {
         for arg in command.get_arguments() {
             let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.len() > 20, "--{} says {help:?}", arg.get_id());
+        }
+    }
+
+    #[test]
+    fn every_key_that_only_the_file_has_is_explained() {
+        for (name, _) in FILE_ONLY.iter().chain(SERVER_KEYS) {
+            let found = BELOW.split([' ', '\n', ',', '.', ':']).any(|word| word == file_key(name));
+            assert!(found, "{}", file_key(name));
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::duration::{format, format_bytes};
 use super::settings::file_key;
-use super::{Config, Home, HomePreference, LogFormat, PeerSource, UserHeaders, Reroute, ServerConfig};
+use super::{Config, Home, HomePreference, LogFormat, PeerSource, Reroute, ServerConfig, UserHeaders};
 
 /// See [`Config::to_yaml`].
 pub(super) fn to_yaml(config: &Config) -> String {

@@ -26,6 +26,10 @@ type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 pub(super) fn resolve(args: &ServeArgs, env: Env<'_>) -> Result<Loaded, Invalid> {
     let mut found = Findings::default();
     let (file, path) = read_file(args, env, &mut found);
+    if !found.faults.is_empty() {
+        // Whatever else is missing may well be in the file that couldn't be read.
+        return Err(Invalid { faults: found.faults });
+    }
     let mut settings = Settings::new(args, env, file, path.as_deref());
     settings.unknown_keys(&mut found.faults);
     match build(&mut settings, &mut found) {
@@ -193,7 +197,8 @@ fn health(s: &Settings<'_>, found: &mut Findings) -> Health {
 
 fn discovery(s: &Settings<'_>, health: &Health, found: &mut Findings) -> Discovery {
     let default = Discovery::default();
-    let _ = s.choice(found, "discovery-refresh", &[("interval", ())]);
+    // There is only one so far; other words are refused.
+    s.choice::<()>(found, "discovery-refresh", &[("interval", ())]);
     let discovery = Discovery {
         merge: s.on_off(found, "merge", default.merge),
         refresh_interval: s.duration(

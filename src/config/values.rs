@@ -15,17 +15,28 @@ use super::duration;
 /// The longest name of a server or a trust domain: that of a Kubernetes object.
 const MAX_NAME: usize = 253;
 
-/// Headers that can't carry an identity, because they have a meaning of their own or are taken off on the way.
-const RESERVED_HEADERS: [&str; 9] = [
+/// Headers that can't carry an identity, because they have a meaning of their own.
+const RESERVED_HEADERS: [&str; 20] = [
+    "accept",
+    "audit-id",
     "authorization",
     "connection",
     "content-length",
     "content-type",
+    "cookie",
+    "forwarded",
     "host",
+    "impersonate-extra-",
+    "impersonate-group",
+    "impersonate-uid",
+    "impersonate-user",
     "keep-alive",
     "te",
     "transfer-encoding",
     "upgrade",
+    "x-forwarded-for",
+    "x-kubernetes-peer-proxied",
+    "x-real-ip",
 ];
 
 const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -156,10 +167,17 @@ pub(super) fn header(text: &str) -> Result<HeaderName, String> {
     Ok(name)
 }
 
-/// The beginning of headers that can carry extra data, in lower case.
+/// The beginning of headers that can carry extra data, in lower case. Every header that begins so is taken for
+/// one, so it must not be the beginning of anything else.
 pub(super) fn header_prefix(text: &str) -> Result<String, String> {
-    let name = header(text)?;
-    Ok(name.as_str().to_owned())
+    let prefix = header(text)?.as_str().to_owned();
+    if !prefix.ends_with('-') {
+        return Err(format!("{text} does not end with -, as in X-Remote-Extra-"));
+    }
+    match RESERVED_HEADERS.into_iter().find(|reserved| reserved.starts_with(&prefix)) {
+        Some(reserved) => Err(format!("{text} is the beginning of {reserved}, which has another meaning")),
+        None => Ok(prefix),
+    }
 }
 
 /// What is logged: a level, or directives.
@@ -222,8 +240,11 @@ mod tests {
     fn a_header_with_a_meaning_of_its_own_carries_no_identity() {
         assert_eq!(header("X-Remote-User").unwrap(), "x-remote-user");
         assert_eq!(header_prefix("X-Remote-Extra-").as_deref(), Ok("x-remote-extra-"));
-        for wrong in ["", "a b", "Authorization", "CONNECTION", "a:"] {
+        for wrong in ["", "a b", "Authorization", "CONNECTION", "a:", "Impersonate-User"] {
             assert!(header(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["", "X-", "Content-", "Impersonate-", "X-Remote-Extra", "X-Kubernetes-"] {
+            assert!(header_prefix(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -182,7 +182,7 @@ mod tests {
         let value = |state| metrics.freshness.get_or_create(&Freshness { server: "a".into(), state }).get();
         for now in ["unknown", "fresh", "stale"] {
             metrics.freshness(&server, now);
-            assert_eq!(FRESHNESS.map(|state| value(state)).iter().sum::<i64>(), 1);
+            assert_eq!(FRESHNESS.map(value).iter().sum::<i64>(), 1);
             assert_eq!(value(now), 1);
         }
     }

@@ -168,7 +168,13 @@ impl RequestMetrics {
         RequestRecorder {
             metrics: self.clone(),
             started: Instant::now(),
-            labels: RequestLabels { server: "".into(), class: "none", verb: "other", code: 0, decision: "none" },
+            labels: RequestLabels {
+                server: "".into(),
+                class: "none",
+                verb: "other",
+                code: 0,
+                decision: "none",
+            },
             long_running: false,
             in_flight: self.in_flight(false),
         }

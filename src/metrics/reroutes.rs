@@ -90,12 +90,8 @@ impl RerouteMetrics {
     /// No peer could be reached. Upstream knows the types `endpoint_resolution` and `proxy_transport`; we
     /// use the second for every failure to connect or to send.
     pub fn failed(&self, kind: &'static str, group: &str, version: &str, resource: &str) {
-        let labels = Failed {
-            r#type: kind,
-            group: group.into(),
-            version: version.into(),
-            resource: resource.into(),
-        };
+        let labels =
+            Failed { r#type: kind, group: group.into(), version: version.into(), resource: resource.into() };
         self.errors.get_or_create(&labels).inc();
     }
 

@@ -44,7 +44,8 @@ pub fn handler(proxy: Arc<Proxy>, access_log: bool) -> Handler {
 
 /// The client's audit ID, or a new one, so that our line and the servers' audit entries meet.
 fn with_audit_id(mut request: Request<Body>) -> Request<Body> {
-    let usable = request.headers().get(&AUDIT_ID).is_some_and(|id| !id.is_empty() && id.len() <= MAX_AUDIT_ID);
+    let usable =
+        request.headers().get(&AUDIT_ID).is_some_and(|id| !id.is_empty() && id.len() <= MAX_AUDIT_ID);
     if !usable {
         let id = uuid::Uuid::new_v4().hyphenated().to_string();
         let id = HeaderValue::from_str(&id).expect("a UUID is visible ASCII");

@@ -63,13 +63,13 @@ mod tests {
     fn touched() -> String {
         let (metrics, exposition) = Exposition::new();
         let server = "a".into();
-        let (group, version, resource) = ("apps".into(), "v1".into(), "deployments".into());
+        let (group, version, resource) = ("apps", "v1", "deployments");
         metrics.clients.handshake("ok");
         drop(metrics.clients.opened());
-        drop(metrics.requests.start("get", false));
-        metrics.reroutes.rerouted(200, &group, &version, &resource);
-        metrics.reroutes.failed("proxy_transport", &group, &version, &resource);
-        metrics.reroutes.would_have_rerouted(&group, &version, &resource);
+        drop(metrics.requests.start());
+        metrics.reroutes.rerouted(200, group, version, resource);
+        metrics.reroutes.failed("proxy_transport", group, version, resource);
+        metrics.reroutes.would_have_rerouted(group, version, resource);
         metrics.reroutes.route_level_404(&server);
         metrics.reroutes.retried("connect");
         metrics.discovery.synced(&server, "interval", "unchanged");

@@ -9,7 +9,12 @@ use std::{sync::atomic::Ordering, time::Duration};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header, uri::Scheme};
 use moka::sync::Cache;
 
-use super::{Exchange, Proxy, caller::Caller, forward::{Attempt, Failure}, record::Record};
+use super::{
+    Exchange, Proxy,
+    caller::Caller,
+    forward::{Attempt, Failure},
+    record::Record,
+};
 use crate::{
     api::{
         media_type::{self, DiscoveryForm},
@@ -127,8 +132,7 @@ impl Proxy {
         if exchange.peer_proxied {
             return vec![home];
         }
-        let mut order: Vec<usize> =
-            self.fleet.healthy().iter().filter(|number| *number != home).collect();
+        let mut order: Vec<usize> = self.fleet.healthy().iter().filter(|number| *number != home).collect();
         let at = if self.fleet.get(home).health.is_healthy() { 0 } else { order.len() };
         order.insert(at, home);
         order

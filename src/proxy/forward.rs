@@ -101,7 +101,8 @@ impl Proxy {
             };
             let server = self.fleet.get(number);
             let rerouted = number != exchange.home;
-            let replay = (info.is_resource && next.body().is_end_stream()).then(|| exchange.request(body::empty()));
+            let replay =
+                (info.is_resource && next.body().is_end_stream()).then(|| exchange.request(body::empty()));
             let attempt = Attempt { server, rerouted, long_running: info.is_long_running() };
             record.attempts += 1;
             record.server = Some(number);
@@ -201,8 +202,13 @@ impl Proxy {
     fn would_reroute(&self, info: &RequestInfo<'_>, peers: ServerSet, reason: Reason) {
         self.metrics.reroutes.would_have_rerouted(info.group, info.version, info.resource);
         tracing::info!(
-            group = info.group, version = info.version, resource = info.resource, verb = &*info.verb,
-            peers = self.names(peers), reason = reason.as_str(), "would reroute (--reroute=dry-run)",
+            group = info.group,
+            version = info.version,
+            resource = info.resource,
+            verb = &*info.verb,
+            peers = self.names(peers),
+            reason = reason.as_str(),
+            "would reroute (--reroute=dry-run)",
         );
     }
 
@@ -255,7 +261,9 @@ impl Proxy {
         if method.is_safe() || error.kind.is_unprocessed() {
             return Status::unavailable(message).retry_after(limits::RETRY_AFTER_SECONDS);
         }
-        Status::unavailable(format!("{message}; the server may have acted on the request, so look before you repeat it"))
+        Status::unavailable(format!(
+            "{message}; the server may have acted on the request, so look before you repeat it"
+        ))
     }
 }
 

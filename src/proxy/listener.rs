@@ -151,9 +151,9 @@ async fn serve(
 ) -> Result<(), hyper::Error> {
     let (_, session) = tls.get_ref();
     let is_h2 = session.alpn_protocol() == Some(b"h2");
-    let chain = session.peer_certificates().map(|chain| {
-        chain.iter().map(|certificate| certificate.clone().into_owned()).collect::<Vec<_>>()
-    });
+    let chain = session
+        .peer_certificates()
+        .map(|chain| chain.iter().map(|certificate| certificate.clone().into_owned()).collect::<Vec<_>>());
     let connection = Arc::new(Connection {
         remote,
         chain: chain.filter(|chain| !chain.is_empty()),

@@ -92,6 +92,11 @@ impl Health {
         self.changed.notify_one();
     }
 
+    /// Somebody should look how the server is doing.
+    pub fn look(&self) {
+        self.changed.notify_one();
+    }
+
     /// A discovery fetch ended.
     pub fn fetched(&self, result: Result<(), &str>) {
         self.fetched.store(result.is_ok(), Ordering::Relaxed);
@@ -105,7 +110,7 @@ impl Health {
         self.ready.store(ready, Ordering::Relaxed);
     }
 
-    /// Ends when contact was lost or broken; at once if that happened since the last call.
+    /// Ends when contact was lost or broken, or somebody should look; at once if that happened since the last call.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }

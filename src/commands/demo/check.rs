@@ -83,7 +83,11 @@ pub(super) async fn play(stage: &Stage) -> anyhow::Result<Seen> {
 
     newest.stop().await;
     let refused = proxy.until(POLICIES, |status| status != StatusCode::OK).await?;
-    ensure!(refused.status() == StatusCode::SERVICE_UNAVAILABLE, "a dead peer is a 503, not {}", refused.status());
+    ensure!(
+        refused.status() == StatusCode::SERVICE_UNAVAILABLE,
+        "a dead peer is a 503, not {}",
+        refused.status()
+    );
     ensure!(refused.headers().contains_key(header::RETRY_AFTER), "a 503 of ours says when to try again");
     seen.step(format!("{} dies; list the policies", newest.id()), "503 with Retry-After, never 404");
     let kept = json_of(proxy.send(Method::GET, "/apis", V2, None).await?).await?;
@@ -121,7 +125,8 @@ impl Seen {
 
 impl Client {
     fn new(stage: &Stage, address: SocketAddr) -> anyhow::Result<Self> {
-        let roots = client::roots_from_pem(Pem { name: "ca.crt", pem: stage.pki.cluster_ca.cert_pem().as_bytes() })?;
+        let roots =
+            client::roots_from_pem(Pem { name: "ca.crt", pem: stage.pki.cluster_ca.cert_pem().as_bytes() })?;
         let admin = &stage.pki.admin;
         let identity = Identity::from_pem(
             Pem { name: "admin.crt", pem: admin.cert_pem.as_bytes() },

@@ -64,7 +64,10 @@ async fn drive_h2(member: &mut Member, h2: H2) -> Result<(), String> {
     let mut timer = pin!(sleep_until(Instant::now() + settings.ping_interval));
     poll_fn(|cx| {
         if let Poll::Ready(end) = io.poll_unpin(cx) {
-            return Poll::Ready(end.map_err(|e| e.to_string()));
+            // Neither we nor a GOAWAY announced it: whoever answers next may be another process.
+            let announced = probe.is_none();
+            let end = end.map_err(|e| e.to_string());
+            return Poll::Ready(if announced { end } else { end.and(Err(UNANNOUNCED.to_owned())) });
         }
         if let Some(sender) = &mut probe
             && let Poll::Ready(Err(_)) = sender.poll_ready(cx)
@@ -103,6 +106,9 @@ async fn drive_h2(member: &mut Member, h2: H2) -> Result<(), String> {
     })
     .await
 }
+
+/// Why a connection counts as lost that ended in good order.
+const UNANNOUNCED: &str = "the server closed the connection without GOAWAY";
 
 /// The connection's own window: room for every stream's, so that no reader holds up another.
 fn connection_window(settings: &Settings, streams: usize) -> u32 {

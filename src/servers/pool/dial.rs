@@ -64,7 +64,11 @@ pub(super) async fn open(config: &Config) -> Result<Opened, DialError> {
     let tls = TlsConnector::from(Arc::clone(&config.tls)).connect(target.server_name.clone(), tcp);
     let tls = timeout_at(deadline, tls).await.map_err(late("TLS handshake"))?.map_err(|e| {
         let refused = e.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-        if refused { DialError::tls(format_args!("{to}: {e}")) } else { DialError::connect(format_args!("{to}: {e}")) }
+        if refused {
+            DialError::tls(format_args!("{to}: {e}"))
+        } else {
+            DialError::connect(format_args!("{to}: {e}"))
+        }
     })?;
 
     if tls.get_ref().1.alpn_protocol() == Some(b"h2") {

@@ -201,10 +201,18 @@ async fn on_http2_the_host_becomes_the_authority_and_connection_fields_stay_behi
     };
     let address = server.address;
     let rest = "host=None te=None connection=None length=None";
-    assert_eq!(send("/api%2Fv1/a%20b//c?x=%zz&y", &[]).await, format!("{address} /api%2Fv1/a%20b//c?x=%zz&y {rest}"));
+    assert_eq!(
+        send("/api%2Fv1/a%20b//c?x=%zz&y", &[]).await,
+        format!("{address} /api%2Fv1/a%20b//c?x=%zz&y {rest}")
+    );
     assert_eq!(send("/a", &[("host", "front:6443")]).await, format!("front:6443 /a {rest}"));
     assert_eq!(send("https://uri:1/a", &[("host", "front")]).await, format!("uri:1 /a {rest}"));
-    let hop = &[("connection", "x"), ("keep-alive", "1"), ("transfer-encoding", "chunked"), ("te", "gzip, trailers")];
+    let hop = &[
+        ("connection", "x"),
+        ("keep-alive", "1"),
+        ("transfer-encoding", "chunked"),
+        ("te", "gzip, trailers"),
+    ];
     assert_eq!(send("/a", hop).await, format!("{address} /a {rest}"));
     let te = "host=None te=Some(\"trailers\") connection=None length=None";
     assert_eq!(send("/a", &[("te", "trailers")]).await, format!("{address} /a {te}"));
@@ -226,7 +234,8 @@ async fn trailers_pass_both_ways() {
         .await;
         let pool = server.pool(Settings::default());
         let trailers = HeaderMap::from_iter([("checksum".parse().unwrap(), HeaderValue::from_static("abc"))]);
-        let frames = [Ok::<_, BoxError>(Frame::data(Bytes::from("x"))), Ok(Frame::trailers(trailers.clone()))];
+        let frames =
+            [Ok::<_, BoxError>(Frame::data(Bytes::from("x"))), Ok(Frame::trailers(trailers.clone()))];
         let mut request = post("/", StreamBody::new(stream::iter(frames)).boxed_unsync());
         request.headers_mut().insert("trailer", HeaderValue::from_static("checksum"));
         request.headers_mut().insert("te", HeaderValue::from_static("trailers"));
@@ -246,10 +255,14 @@ async fn a_hundred_megabytes_come_down_no_faster_than_they_are_read() {
         let server = Server::hyper(&[alpn], 100, move |_, _| {
             let counter = counter.clone();
             async move {
-                Response::new(chunks(1600, MIB / 16).map_frame(move |frame| {
-                    counter.add(frame.data_ref().map_or(0, Bytes::len));
-                    frame
-                }).boxed_unsync())
+                Response::new(
+                    chunks(1600, MIB / 16)
+                        .map_frame(move |frame| {
+                            counter.add(frame.data_ref().map_or(0, Bytes::len));
+                            frame
+                        })
+                        .boxed_unsync(),
+                )
             }
         })
         .await;
@@ -300,7 +313,11 @@ async fn a_hundred_megabytes_go_up_no_faster_than_the_server_reads() {
 #[tokio::test]
 async fn readers_that_stop_reading_hold_up_nobody_else_on_their_connection() {
     let server = Server::hyper(&["h2"], 100, |request, _| async move {
-        Response::new(if request.uri().path() == "/list" { chunks(160, MIB / 16) } else { body::full("quick") })
+        Response::new(if request.uri().path() == "/list" {
+            chunks(160, MIB / 16)
+        } else {
+            body::full("quick")
+        })
     })
     .await;
     let pool = server.pool(Settings { max_connections: 1, ..Settings::default() });
@@ -341,7 +358,8 @@ async fn a_response_may_begin_and_end_while_the_request_is_still_being_sent() {
 #[tokio::test]
 async fn a_response_head_over_the_limit_breaks_its_own_stream_only() {
     let server = Server::hyper(&["h2"], 100, |request, _| async move {
-        let mut response = Response::new(if request.uri().path() == "/watch" { watch("x") } else { body::empty() });
+        let mut response =
+            Response::new(if request.uri().path() == "/watch" { watch("x") } else { body::empty() });
         if request.uri().path() == "/big" {
             response.headers_mut().insert("big", HeaderValue::from_str(&"x".repeat(70_000)).unwrap());
         }

@@ -1,0 +1,266 @@
+//! The parts of a configuration. Whatever is of these types has been validated.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use rustls_pki_types::ServerName;
+use url::Url;
+
+use crate::limits;
+pub use crate::{
+    api::user::UserHeaders,
+    ops::telemetry::LogFormat,
+    proxy::{Reroute, home::Preference as HomePreference},
+};
+
+/// What the proxy is to do. Paths are absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where clients come in.
+    pub listen: Listen,
+    /// How they are known.
+    pub callers: Callers,
+    /// The API servers, at least one, in the order of the configuration; names and addresses are unique.
+    pub servers: Vec<ServerConfig>,
+    /// Where a request goes first.
+    pub home: Home,
+    /// Servers of one trust domain may differ in their CAs: the operator knows what it means (I13).
+    pub allow_shared_identity: bool,
+    /// The user that our own requests are made as.
+    pub proxy_user: String,
+    /// Where the list of servers comes from.
+    pub peer_source: PeerSource,
+    /// Discovery of the servers, and ours.
+    pub discovery: Discovery,
+    /// Health probes.
+    pub health: Health,
+    /// Connections to the servers.
+    pub connections: Connections,
+    /// What becomes of requests that home can't serve.
+    pub reroute: Reroute,
+    /// Limit for requests that are not long-running.
+    pub request_timeout: Duration,
+    /// Admin pages, metrics, logs.
+    pub operating: Operating,
+}
+
+/// Where clients come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// At least one; all with the same port.
+    pub bind: Vec<SocketAddr>,
+    /// Serving certificate and its chain.
+    pub cert_file: PathBuf,
+    /// Its key.
+    pub key_file: PathBuf,
+}
+
+/// How clients are known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Callers {
+    /// CAs of client certificates; none: certificates are not asked for.
+    pub client_ca_file: Option<PathBuf>,
+    /// Trusted front proxies before us; none: `X-Remote-*` of clients is dropped.
+    pub front_proxy: Option<FrontProxy>,
+    /// Networks of load balancers whose `X-Forwarded-For` is believed.
+    pub trusted_proxy_cidrs: Vec<IpNet>,
+}
+
+/// Front proxies that may say who is calling, as kube-apiserver's `--requestheader-*` flags describe them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrontProxy {
+    /// CAs of their certificates.
+    pub client_ca_file: PathBuf,
+    /// Common names that their certificates may have; empty: any.
+    pub allowed_names: Vec<String>,
+    /// The headers that they use.
+    pub headers: UserHeaders,
+}
+
+/// One API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Letters, digits, `-`, `_` and `.`; stands in logs, metrics and the order of merging.
+    pub name: Arc<str>,
+    /// `https`, with a host, without path, query or user.
+    pub url: Url,
+    /// CAs of its serving certificate.
+    pub ca_file: PathBuf,
+    /// The name that its serving certificate is checked for.
+    pub server_name: ServerName<'static>,
+    /// The client certificate that it takes for a front proxy's.
+    pub proxy_client_cert_file: PathBuf,
+    /// Its key.
+    pub proxy_client_key_file: PathBuf,
+    /// The headers in which it takes an identity; the first of each is the one to write.
+    pub headers: UserHeaders,
+    /// Servers of one trust domain accept the same callers.
+    pub trust_domain: String,
+}
+
+/// Where a request goes first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// Sidecar: to the server of this name, which is one of [`Config::servers`].
+    Named(Arc<str>),
+    /// Front: to one chosen for each client connection.
+    Chosen(HomePreference),
+}
+
+/// Where the list of servers comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PeerSource {
+    /// From the configuration.
+    #[default]
+    Static,
+}
+
+/// Discovery of the servers, and ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Discovery {
+    /// Whether discovery is answered with a merged document.
+    pub merge: bool,
+    /// A server is asked again after this long.
+    pub refresh_interval: Duration,
+    /// A server not heard from for this long is stale; longer than [`Health::probe_interval`].
+    pub stale_after: Duration,
+    /// A server that its source no longer names is forgotten after this long.
+    pub forget_after: Duration,
+    /// How long home's permission to read discovery is remembered; zero: not at all.
+    pub authorization_ttl: Duration,
+    /// Limit for one fetch.
+    pub fetch_timeout: Duration,
+    /// Limit for one document, decompressed.
+    pub max_bytes: usize,
+}
+
+/// Health probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// From one probe to the next.
+    pub probe_interval: Duration,
+    /// A probe without an answer by then has failed.
+    pub probe_timeout: Duration,
+}
+
+/// Connections to the servers; the caps are per server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// Limit for TCP and TLS together.
+    pub connect_timeout: Duration,
+    /// An unanswered PING makes a connection dead after this long.
+    pub dead_after: Duration,
+    /// A connection without a request for this long is closed.
+    pub idle_timeout: Duration,
+    /// Live connections of class *identity*.
+    pub max_identity: usize,
+    /// Live connections of class *token*.
+    pub max_token: usize,
+    /// Live connections of class *unproven*.
+    pub max_unproven: usize,
+}
+
+/// Admin pages, metrics, logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operating {
+    /// Admin pages; a loopback address.
+    pub admin_bind: SocketAddr,
+    /// For scrapers and probes; none: off.
+    pub metrics_bind: Option<SocketAddr>,
+    /// A level, or directives as in `RUST_LOG`.
+    pub log_filter: String,
+    /// How it is logged.
+    pub log_format: LogFormat,
+    /// Whether each request is logged.
+    pub access_log: bool,
+}
+
+// === impl Home ===
+
+impl Home {
+    /// The server that this proxy stands beside, if it is a sidecar.
+    #[must_use]
+    pub fn name(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Named(name) => Some(name),
+            Self::Chosen(_) => None,
+        }
+    }
+}
+
+// === impl ServerConfig ===
+
+impl ServerConfig {
+    /// Host of the URL: a name, or an address without brackets.
+    #[must_use]
+    pub fn host(&self) -> String {
+        match self.url.host() {
+            Some(url::Host::Domain(name)) => name.to_owned(),
+            Some(url::Host::Ipv4(address)) => address.to_string(),
+            Some(url::Host::Ipv6(address)) => address.to_string(),
+            None => String::new(),
+        }
+    }
+
+    /// Port of the URL.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.url.port_or_known_default().unwrap_or(443)
+    }
+}
+
+// === impl Discovery ===
+
+impl Default for Discovery {
+    fn default() -> Self {
+        Self {
+            merge: true,
+            refresh_interval: limits::DISCOVERY_REFRESH_INTERVAL,
+            stale_after: limits::STALE_AFTER,
+            forget_after: limits::FORGET_AFTER,
+            authorization_ttl: limits::DISCOVERY_AUTHORIZATION_TTL,
+            fetch_timeout: limits::DISCOVERY_FETCH_TIMEOUT,
+            max_bytes: limits::MAX_DISCOVERY_BYTES,
+        }
+    }
+}
+
+// === impl Health ===
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { probe_interval: limits::HEALTH_PROBE_INTERVAL, probe_timeout: limits::HEALTH_PROBE_TIMEOUT }
+    }
+}
+
+// === impl Connections ===
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self {
+            connect_timeout: limits::CONNECT_TIMEOUT,
+            dead_after: limits::DEAD_AFTER,
+            idle_timeout: limits::POOL_IDLE_TIMEOUT,
+            max_identity: limits::MAX_IDENTITY_CONNECTIONS,
+            max_token: limits::MAX_TOKEN_CONNECTIONS,
+            max_unproven: limits::MAX_UNPROVEN_CONNECTIONS,
+        }
+    }
+}
+
+// === impl Operating ===
+
+impl Default for Operating {
+    fn default() -> Self {
+        Self {
+            admin_bind: SocketAddr::from(([127, 0, 0, 1], 8090)),
+            metrics_bind: None,
+            log_filter: "info".to_owned(),
+            log_format: LogFormat::default(),
+            access_log: true,
+        }
+    }
+}
