@@ -127,6 +127,9 @@ async fn h2_handshake(tls: Stream, settings: &Settings) -> Result<H2, String> {
         // default of 1,024 in a connection's life would end the other streams with it.
         .max_local_error_reset_streams(None)
         .max_concurrent_reset_streams(settings.max_streams)
+        // Small frames that nobody has read yet, or that came after a cancel (those forever), count
+        // against this; at its end all streams would die. The windows bound what is kept.
+        .data_frame_budget(usize::MAX)
         .handshake::<_, Bytes>(io)
         .await
         .map_err(|e| e.to_string())?;

@@ -161,7 +161,8 @@ async fn a_body_that_breaks_off_is_the_clients_fault_and_resets_the_stream() {
     .await;
     let broken = stream::iter([Ok(Frame::data(Bytes::from("half"))), Err(BoxError::from("client gone"))]);
     let request = post("/", StreamBody::new(broken).boxed_unsync());
-    let error = server.pool(Settings::default()).send(request).await.unwrap_err();
+    let pool = server.pool(Settings::default());
+    let error = pool.send(request).await.unwrap_err();
     assert_eq!(error.kind, SendErrorKind::RequestBody);
     assert!(error.to_string().contains("client gone"));
     assert!(was_reset.await.unwrap());

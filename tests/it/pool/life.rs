@@ -242,7 +242,7 @@ async fn the_observer_hears_of_each_beginning_and_end() {
     let server = Server::start(&["h2"], |tls, _| async move {
         let mut raw = Raw::start(tls).await;
         let request = raw.expect(HEADERS).await.unwrap().stream;
-        raw.send(HEADERS, END_HEADERS | END_STREAM, request, OK).await;
+        raw.send(HEADERS, END_HEADERS, request, OK).await;
         raw.go_away(request).await;
         raw.rest().await;
     })
@@ -258,7 +258,9 @@ async fn the_observer_hears_of_each_beginning_and_end() {
         });
     };
     let pool = pool_to(&server.ca, server.target(), Settings::default(), observer);
-    pool.send(get("/")).await.unwrap();
+    let held = pool.send(get("/")).await.unwrap();
+    until("draining", || pool.stats().draining == 1).await;
+    drop(held);
     until("closed", || heard.lock().unwrap().len() >= 3).await;
     assert_eq!(*heard.lock().unwrap(), ["connected true", "draining", "closed false"]);
     drop(server);
