@@ -175,7 +175,7 @@ async fn an_idle_connection_is_not_pinged_and_closed_after_a_while() {
 #[tokio::test]
 async fn an_idle_http1_connection_is_closed_after_a_while() {
     let server = Server::hyper(&["http/1.1"], 1, |_, _| async { http::Response::new(body::full("ok")) }).await;
-    let pool = server.pool(Settings { idle_timeout: MS(100), ..Settings::default() });
+    let pool = server.pool(Settings { idle_timeout: MS(100), ping_interval: MS(50), ..Settings::default() });
     text(pool.send(get("/")).await.unwrap()).await;
     assert_eq!(pool.stats().live, 1);
     until("closed", || server.open.get() == 0).await;
@@ -188,7 +188,7 @@ async fn surplus_connections_run_empty_and_are_closed() {
         http::Response::new(if request.uri().path() == "/watch" { super::watch("x") } else { body::empty() })
     })
     .await;
-    let pool = server.pool(Settings { idle_timeout: MS(200), ..Settings::default() });
+    let pool = server.pool(Settings { idle_timeout: MS(200), ping_interval: MS(50), ..Settings::default() });
     let watches = join_all((0..50).map(|_| pool.send(get("/watch")))).await;
     assert!(pool.stats().live >= 5);
     drop(watches);
