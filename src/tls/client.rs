@@ -148,9 +148,9 @@ pub fn config(
 }
 
 fn certificates(input: Pem<'_>) -> Result<Vec<CertificateDer<'static>>, ClientTlsError> {
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(input.pem).collect::<Result<_, _>>().map_err(
-        |source| ClientTlsError::Pem { name: input.name.to_owned(), what: "certificate", source },
-    )?;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(input.pem)
+        .collect::<Result<_, _>>()
+        .map_err(|source| ClientTlsError::Pem { name: input.name.to_owned(), what: "certificate", source })?;
     if certificates.is_empty() {
         return Err(ClientTlsError::NoCertificate { name: input.name.to_owned() });
     }

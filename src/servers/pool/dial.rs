@@ -34,7 +34,7 @@ type Stream = TlsStream<TcpStream>;
 
 /// A connection that is ready for requests.
 pub(super) enum Opened {
-    H1(http1::SendRequest<Body>, http1::Connection<TokioIo<Stream>, Body>),
+    H1(http1::SendRequest<Body>, Box<http1::Connection<TokioIo<Stream>, Body>>),
     H2(Box<H2>),
 }
 
@@ -64,7 +64,11 @@ pub(super) async fn open(config: &Config) -> Result<Opened, DialError> {
     let tls = TlsConnector::from(Arc::clone(&config.tls)).connect(target.server_name.clone(), tcp);
     let tls = timeout_at(deadline, tls).await.map_err(late("TLS handshake"))?.map_err(|e| {
         let refused = e.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-        if refused { DialError::tls(format_args!("{to}: {e}")) } else { DialError::connect(format_args!("{to}: {e}")) }
+        if refused {
+            DialError::tls(format_args!("{to}: {e}"))
+        } else {
+            DialError::connect(format_args!("{to}: {e}"))
+        }
     })?;
 
     if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
@@ -79,7 +83,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, DialError> {
             .max_header_size(settings.max_header_list as usize)
             .handshake(TokioIo::new(tls))
             .await
-            .map(|(sender, io)| Opened::H1(sender, io))
+            .map(|(sender, io)| Opened::H1(sender, Box::new(io)))
             .map_err(|e| DialError::connect(format_args!("{to}: HTTP/1.1: {e}")))
     }
 }

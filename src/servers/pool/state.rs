@@ -10,8 +10,8 @@ use futures_util::future::AbortHandle;
 use hyper::client::conn::http1;
 use tokio::time::Instant;
 
-use super::error::DialError;
 use super::Settings;
+use super::error::DialError;
 use crate::body::Body;
 
 /// No connection is opened ahead of need for so long after one could not be opened.

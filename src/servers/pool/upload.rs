@@ -167,4 +167,3 @@ impl http_body::Body for Rewound {
         hint
     }
 }
-

@@ -35,7 +35,8 @@ fn broken_pem_is_named() {
 #[test]
 fn a_key_that_is_none_or_another_ones_is_named() {
     let (certificate, key) = leaf();
-    let error = Identity::from_pem(named("tls.crt", &certificate), named("tls.key", &certificate)).unwrap_err();
+    let error =
+        Identity::from_pem(named("tls.crt", &certificate), named("tls.key", &certificate)).unwrap_err();
     assert!(error.to_string().starts_with("tls.key: no readable private key: "), "{error}");
 
     let roots = || roots_from_pem(named("ca.crt", &certificate)).unwrap();

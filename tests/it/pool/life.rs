@@ -20,7 +20,8 @@ async fn a_server_that_accepts_and_says_nothing_is_given_up_in_time() {
     let good = Server::hyper(&["h2"], 100, |_, _| async { http::Response::new(body::empty()) }).await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = Target { port: silent.local_addr().unwrap().port(), ..good.target() };
-    let pool = pool_to(&good.ca, target, Settings { connect_timeout: MS(100), ..Settings::default() }, |_| ());
+    let pool =
+        pool_to(&good.ca, target, Settings { connect_timeout: MS(100), ..Settings::default() }, |_| ());
     let started = Instant::now();
     // All of them at once: one attempt is enough to tell everybody.
     let errors = join_all((0..50).map(|_| pool.send(post("/", body::full("kept"))))).await;
@@ -174,7 +175,8 @@ async fn an_idle_connection_is_not_pinged_and_closed_after_a_while() {
 
 #[tokio::test]
 async fn an_idle_http1_connection_is_closed_after_a_while() {
-    let server = Server::hyper(&["http/1.1"], 1, |_, _| async { http::Response::new(body::full("ok")) }).await;
+    let server =
+        Server::hyper(&["http/1.1"], 1, |_, _| async { http::Response::new(body::full("ok")) }).await;
     let pool = server.pool(Settings { idle_timeout: MS(100), ping_interval: MS(50), ..Settings::default() });
     text(pool.send(get("/")).await.unwrap()).await;
     assert_eq!(pool.stats().live, 1);
@@ -229,7 +231,8 @@ async fn close_all_ends_everything_now_and_leaves_the_pool_usable() {
 
 #[tokio::test]
 async fn a_pool_that_nobody_holds_any_more_lets_exchanges_finish_and_closes() {
-    let server = Server::hyper(&["h2"], 100, |_, _| async { http::Response::new(super::chunks(50, 50_000)) }).await;
+    let server =
+        Server::hyper(&["h2"], 100, |_, _| async { http::Response::new(super::chunks(50, 50_000)) }).await;
     let pool = server.pool(Settings { ping_interval: MS(50), ..Settings::default() });
     let response = pool.send(get("/")).await.unwrap();
     drop(pool);
