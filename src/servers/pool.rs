@@ -207,6 +207,13 @@ impl Pool {
     }
 }
 
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // Every exchange holds a handle, so none is under way.
+        self.close_all();
+    }
+}
+
 /// A request that waits for a connection, counted so that enough are opened.
 struct Waiting<'a>(&'a AtomicUsize);
 

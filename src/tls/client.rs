@@ -156,3 +156,6 @@ fn certificates(input: Pem<'_>) -> Result<Vec<CertificateDer<'static>>, ClientTl
     }
     Ok(certificates)
 }
+
+#[cfg(test)]
+mod tests;

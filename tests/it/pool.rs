@@ -1,9 +1,11 @@
 //! The connection pool against small servers: many streams, few, hostile, hung, gone.
 
+mod bodies;
 mod h1;
 mod h2;
 mod life;
 mod server;
+mod storm;
 mod streams;
 
 use std::convert::Infallible;

@@ -125,7 +125,7 @@ fn hung(settings: &Settings) -> String {
 async fn drive_h1<T: Read + Write + Unpin>(
     member: &mut Member,
     sender: http1::SendRequest<Body>,
-    mut io: http1::Connection<T, Body>,
+    mut io: Box<http1::Connection<T, Body>>,
 ) -> Result<(), String> {
     let settings = member.config.settings.clone();
     let load = member.admit(Sender::H1(Some(sender)), 1);

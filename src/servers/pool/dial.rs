@@ -34,7 +34,7 @@ type Stream = TlsStream<TcpStream>;
 
 /// A connection that is ready for requests.
 pub(super) enum Opened {
-    H1(http1::SendRequest<Body>, http1::Connection<TokioIo<Stream>, Body>),
+    H1(http1::SendRequest<Body>, Box<http1::Connection<TokioIo<Stream>, Body>>),
     H2(Box<H2>),
 }
 
@@ -83,7 +83,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, DialError> {
             .max_header_size(settings.max_header_list as usize)
             .handshake(TokioIo::new(tls))
             .await
-            .map(|(sender, io)| Opened::H1(sender, io))
+            .map(|(sender, io)| Opened::H1(sender, Box::new(io)))
             .map_err(|e| DialError::connect(format_args!("{to}: HTTP/1.1: {e}")))
     }
 }
@@ -131,6 +131,9 @@ async fn h2_handshake(tls: Stream, settings: &Settings) -> Result<H2, String> {
         // default of 1,024 in a connection's life would end the other streams with it.
         .max_local_error_reset_streams(None)
         .max_concurrent_reset_streams(settings.max_streams)
+        // Small frames that nobody has read yet, or that came after a cancel (those forever), count
+        // against this; at its end all streams would die. The windows bound what is kept.
+        .data_frame_budget(usize::MAX)
         .handshake::<_, Bytes>(io)
         .await
         .map_err(|e| e.to_string())?;

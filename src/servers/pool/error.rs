@@ -1,5 +1,6 @@
 //! Why a request could not be answered, and whether another server may be asked.
 
+use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
@@ -74,14 +75,15 @@ impl SendError {
     }
 }
 
+/// Kind and cause. Causes deeper down are for those who walk [`Error::source`].
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind, self.source)
     }
 }
 
-impl std::error::Error for SendError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl Error for SendError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&*self.source)
     }
 }

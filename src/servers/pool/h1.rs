@@ -1,5 +1,6 @@
 //! One request and its response on an HTTP/1.1 connection.
 
+use std::error::Error as _;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,6 +14,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
+use thiserror::Error;
 use tokio::time::timeout;
 
 use super::error::{SendError, SendErrorKind};
@@ -36,6 +38,10 @@ pub(super) async fn exchange(
         let host = uri.authority().unwrap_or(&config.authority).as_str();
         let host = HeaderValue::from_str(host).expect("an authority is visible ASCII");
         request.headers_mut().insert(HOST, host);
+    }
+
+    if !request.body().is_end_stream() {
+        request = request.map(|body| body.map_err(|e| BrokeOff(e).into()).boxed_unsync());
     }
 
     match sender.try_send_request(request).await {
@@ -62,12 +68,18 @@ pub(super) async fn exchange(
             }
             None => {
                 let e = e.into_error();
-                let kind = if e.is_user() { SendErrorKind::RequestBody } else { SendErrorKind::Lost };
+                let by_body = e.source().is_some_and(|cause| cause.is::<BrokeOff>());
+                let kind = if by_body { SendErrorKind::RequestBody } else { SendErrorKind::Lost };
                 Err(SendError::new(kind, e))
             }
         },
     }
 }
+
+/// Marks an error as the request body's own among all those that hyper may give.
+#[derive(Debug, Error)]
+#[error(transparent)]
+struct BrokeOff(BoxError);
 
 /// The body of a response. Dropped before its end, it takes the connection with it.
 struct Download {

@@ -1,11 +1,15 @@
 //! HTTP/1.1, where the server offers nothing better or nothing else is wanted.
 
+use std::error::Error;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
+use futures_util::stream;
 use http::{HeaderValue, Response};
-use http_body_util::BodyExt;
-use kube_peer_proxy::body;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use kube_peer_proxy::body::{self, BoxError};
 use kube_peer_proxy::servers::pool::{SendErrorKind, Settings};
 use kube_peer_proxy::tls::client::Alpn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -139,4 +143,18 @@ async fn an_http1_response_head_over_the_limit_is_refused() {
     .await;
     let error = server.pool(Settings::default()).send(get("/")).await.unwrap_err();
     assert_eq!(error.kind, SendErrorKind::Lost, "{error}");
+}
+
+#[tokio::test]
+async fn an_http1_request_body_that_breaks_off_is_the_clients_fault() {
+    let server = Server::start(&["http/1.1"], |mut tls, _| async move {
+        let _never_whole = tls.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let broken = stream::iter([Ok(Frame::data(Bytes::from("half"))), Err(BoxError::from("client gone"))]);
+    let request = post("/", StreamBody::new(broken).boxed_unsync());
+    let error = server.pool(Settings::default()).send(request).await.unwrap_err();
+    assert_eq!(error.kind, SendErrorKind::RequestBody, "{error}");
+    let cause = error.source().unwrap().source().unwrap();
+    assert_eq!(cause.to_string(), "client gone");
 }

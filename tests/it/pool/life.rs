@@ -177,7 +177,7 @@ async fn an_idle_connection_is_not_pinged_and_closed_after_a_while() {
 async fn an_idle_http1_connection_is_closed_after_a_while() {
     let server =
         Server::hyper(&["http/1.1"], 1, |_, _| async { http::Response::new(body::full("ok")) }).await;
-    let pool = server.pool(Settings { idle_timeout: MS(100), ..Settings::default() });
+    let pool = server.pool(Settings { idle_timeout: MS(100), ping_interval: MS(50), ..Settings::default() });
     text(pool.send(get("/")).await.unwrap()).await;
     assert_eq!(pool.stats().live, 1);
     until("closed", || server.open.get() == 0).await;
@@ -190,7 +190,7 @@ async fn surplus_connections_run_empty_and_are_closed() {
         http::Response::new(if request.uri().path() == "/watch" { super::watch("x") } else { body::empty() })
     })
     .await;
-    let pool = server.pool(Settings { idle_timeout: MS(200), ..Settings::default() });
+    let pool = server.pool(Settings { idle_timeout: MS(200), ping_interval: MS(50), ..Settings::default() });
     let watches = join_all((0..50).map(|_| pool.send(get("/watch")))).await;
     assert!(pool.stats().live >= 5);
     drop(watches);
@@ -245,7 +245,7 @@ async fn the_observer_hears_of_each_beginning_and_end() {
     let server = Server::start(&["h2"], |tls, _| async move {
         let mut raw = Raw::start(tls).await;
         let request = raw.expect(HEADERS).await.unwrap().stream;
-        raw.send(HEADERS, END_HEADERS | END_STREAM, request, OK).await;
+        raw.send(HEADERS, END_HEADERS, request, OK).await;
         raw.go_away(request).await;
         raw.rest().await;
     })
@@ -261,7 +261,9 @@ async fn the_observer_hears_of_each_beginning_and_end() {
         });
     };
     let pool = pool_to(&server.ca, server.target(), Settings::default(), observer);
-    pool.send(get("/")).await.unwrap();
+    let held = pool.send(get("/")).await.unwrap();
+    until("draining", || pool.stats().draining == 1).await;
+    drop(held);
     until("closed", || heard.lock().unwrap().len() >= 3).await;
     assert_eq!(*heard.lock().unwrap(), ["connected true", "draining", "closed false"]);
     drop(server);

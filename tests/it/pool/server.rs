@@ -23,25 +23,25 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-pub type Tls = TlsStream<TcpStream>;
-pub const NAME: &str = "kubernetes.default.svc";
+pub(super) type Tls = TlsStream<TcpStream>;
+pub(super) const NAME: &str = "kubernetes.default.svc";
 
 /// A number of things that exist, each as long as its guard.
 #[derive(Clone, Default)]
-pub struct Count(Arc<AtomicUsize>);
+pub(super) struct Count(Arc<AtomicUsize>);
 
-pub struct Counted(Count);
+pub(super) struct Counted(Count);
 
 impl Count {
-    pub fn get(&self) -> usize {
+    pub(super) fn get(&self) -> usize {
         self.0.load(SeqCst)
     }
 
-    pub fn add(&self, n: usize) -> usize {
+    pub(super) fn add(&self, n: usize) -> usize {
         self.0.fetch_add(n, SeqCst) + n
     }
 
-    pub fn guard(&self) -> Counted {
+    pub(super) fn guard(&self) -> Counted {
         self.add(1);
         Counted(self.clone())
     }
@@ -54,12 +54,12 @@ impl Drop for Counted {
 }
 
 /// A listener whose every TLS connection is handed to a function, with its number from 0.
-pub struct Server {
-    pub address: SocketAddr,
-    pub ca: String,
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
+    pub(super) ca: String,
     /// Connections ever, and now.
-    pub accepted: Count,
-    pub open: Count,
+    pub(super) accepted: Count,
+    pub(super) open: Count,
     task: JoinHandle<()>,
 }
 
@@ -70,7 +70,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    pub async fn start<F, R>(alpn: &[&str], handler: F) -> Self
+    pub(super) async fn start<F, R>(alpn: &[&str], handler: F) -> Self
     where
         F: Fn(Tls, usize) -> R + Send + Sync + 'static,
         R: Future<Output = ()> + Send + 'static,
@@ -100,7 +100,7 @@ impl Server {
     }
 
     /// A well-behaved server; `service` gets each request with its connection's number.
-    pub async fn hyper<F, R>(alpn: &[&str], max_streams: u32, service: F) -> Self
+    pub(super) async fn hyper<F, R>(alpn: &[&str], max_streams: u32, service: F) -> Self
     where
         F: Fn(Request<Incoming>, usize) -> R + Send + Sync + 'static,
         R: Future<Output = Response<Body>> + Send + 'static,
@@ -122,7 +122,7 @@ impl Server {
         .await
     }
 
-    pub fn target(&self) -> Target {
+    pub(super) fn target(&self) -> Target {
         Target {
             host: self.address.ip().to_string(),
             port: self.address.port(),
@@ -130,11 +130,11 @@ impl Server {
         }
     }
 
-    pub fn pool(&self, settings: Settings) -> Arc<Pool> {
+    pub(super) fn pool(&self, settings: Settings) -> Arc<Pool> {
         self.pool_of(Alpn::H2OrHttp11, settings)
     }
 
-    pub fn pool_of(&self, alpn: Alpn, settings: Settings) -> Arc<Pool> {
+    pub(super) fn pool_of(&self, alpn: Alpn, settings: Settings) -> Arc<Pool> {
         let roots = client::roots_from_pem(Pem { name: "ca.crt", pem: self.ca.as_bytes() }).unwrap();
         let config = client::config(roots, None, alpn).unwrap();
         Pool::new(self.target(), config, settings, Arc::new(|_| ())).unwrap()
@@ -164,31 +164,31 @@ fn tls(alpn: &[&str]) -> (String, TlsAcceptor) {
 }
 
 /// HTTP/2 by hand (RFC 9113, section 4.1), for what no good server would do.
-pub struct Raw(pub Tls);
+pub(super) struct Raw(Tls);
 
-pub const DATA: u8 = 0;
-pub const HEADERS: u8 = 1;
-pub const RST_STREAM: u8 = 3;
-pub const SETTINGS: u8 = 4;
-pub const PING: u8 = 6;
-pub const GOAWAY: u8 = 7;
-pub const END_STREAM: u8 = 1;
-pub const END_HEADERS: u8 = 4;
-pub const ACK: u8 = 1;
+pub(super) const DATA: u8 = 0;
+pub(super) const HEADERS: u8 = 1;
+pub(super) const RST_STREAM: u8 = 3;
+pub(super) const SETTINGS: u8 = 4;
+pub(super) const PING: u8 = 6;
+pub(super) const GOAWAY: u8 = 7;
+pub(super) const END_STREAM: u8 = 1;
+pub(super) const END_HEADERS: u8 = 4;
+pub(super) const ACK: u8 = 1;
 /// `:status: 200` in HPACK.
-pub const OK: &[u8] = &[0x88];
-pub const REFUSED: u32 = 7;
+pub(super) const OK: &[u8] = &[0x88];
+pub(super) const REFUSED: u32 = 7;
 
-pub struct RawFrame {
-    pub kind: u8,
-    pub flags: u8,
-    pub stream: u32,
-    pub payload: Vec<u8>,
+pub(super) struct RawFrame {
+    pub(super) kind: u8,
+    pub(super) flags: u8,
+    pub(super) stream: u32,
+    pub(super) payload: Vec<u8>,
 }
 
 impl Raw {
     /// Takes the client's preface and sends SETTINGS without a value.
-    pub async fn start(mut tls: Tls) -> Self {
+    pub(super) async fn start(mut tls: Tls) -> Self {
         let mut preface = [0; 24];
         tls.read_exact(&mut preface).await.unwrap();
         let mut raw = Self(tls);
@@ -196,7 +196,7 @@ impl Raw {
         raw
     }
 
-    pub async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+    pub(super) async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
         frame.extend([kind, flags]);
         frame.extend(stream.to_be_bytes());
@@ -206,14 +206,14 @@ impl Raw {
         let _ = self.0.flush().await;
     }
 
-    pub async fn go_away(&mut self, last_stream: u32) {
+    pub(super) async fn go_away(&mut self, last_stream: u32) {
         let mut payload = last_stream.to_be_bytes().to_vec();
         payload.extend(0_u32.to_be_bytes());
         self.send(GOAWAY, 0, 0, &payload).await;
     }
 
     /// The next frame, `None` at the end; SETTINGS are acknowledged on the way.
-    pub async fn next(&mut self) -> Option<RawFrame> {
+    pub(super) async fn next(&mut self) -> Option<RawFrame> {
         loop {
             let mut head = [0; 9];
             self.0.read_exact(&mut head).await.ok()?;
@@ -231,7 +231,7 @@ impl Raw {
     }
 
     /// The next frame of a kind.
-    pub async fn expect(&mut self, kind: u8) -> Option<RawFrame> {
+    pub(super) async fn expect(&mut self, kind: u8) -> Option<RawFrame> {
         loop {
             let frame = self.next().await?;
             if frame.kind == kind {
@@ -241,13 +241,13 @@ impl Raw {
     }
 
     /// Reads on until the client closes.
-    pub async fn rest(mut self) {
+    pub(super) async fn rest(mut self) {
         while self.next().await.is_some() {}
     }
 }
 
 /// Waits until a condition holds; fails the test if it doesn't soon.
-pub async fn until(what: &str, condition: impl Fn() -> bool) {
+pub(super) async fn until(what: &str, condition: impl Fn() -> bool) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     while !condition() {
         assert!(tokio::time::Instant::now() < deadline, "never came true: {what}");
