@@ -46,10 +46,7 @@ impl<'a> Attribute<'a> {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let pair = [
-            element(OBJECT_IDENTIFIER, self.oid),
-            element(UTF8_STRING, self.value.as_bytes()),
-        ];
+        let pair = [element(OBJECT_IDENTIFIER, self.oid), element(UTF8_STRING, self.value.as_bytes())];
         element(SET, &element(SEQUENCE, &pair.concat()))
     }
 }
