@@ -3,7 +3,8 @@
 //! It behaves towards a proxy as kube-apiserver does: TLS with optional client certificates that only
 //! authentication checks, front-proxy headers, tokens, impersonation, v2 discovery with ETags, objects with
 //! resource versions, watches, the exact 404s, GOAWAY after an anonymous request on HTTP/2. It knows nothing of
-//! what objects mean: no defaults, no validation, no controllers, JSON only.
+//! what objects mean: no defaults, no validation, no controllers; it
+//! answers in JSON only.
 //!
 //! Several servers that share a [`Store`] stand for several API servers on one etcd; each serves what its own
 //! [`Discovery`] lists.
@@ -33,7 +34,9 @@ mod health;
 mod legacy;
 mod log;
 mod objects;
+mod openapi;
 mod patch;
+mod protobuf;
 mod recorded;
 mod review;
 mod routes;

@@ -13,8 +13,7 @@ mod subject;
 
 pub use files::{PkiFile, WriteError};
 pub use leaf::{Leaf, Usage};
-
-pub(crate) use pem::base64;
+pub use pem::base64;
 
 use std::time::Duration;
 

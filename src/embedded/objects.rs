@@ -9,6 +9,7 @@ use super::answer::{self, Answer, Refusal};
 use super::discovery::Served;
 use super::legacy::group_version;
 use super::patch::{self, Patch};
+use super::protobuf;
 use super::selector::Selector;
 use super::store::{self, Key, Scope, Store};
 use super::target::{Query, Target};
@@ -207,12 +208,13 @@ impl ObjectRequest<'_> {
     }
 
     fn object_of_body(&self) -> Result<Value, Refusal> {
-        let content_type = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        if content_type.is_some_and(|value| !patch::is_json(value)) {
-            return Err(patch::unsupported());
-        }
-        let mut object: Value = serde_json::from_slice(self.body)
-            .map_err(|error| Refusal::bad_request(format!("the object is not JSON: {error}")))?;
+        let mut object = match self.media_type() {
+            "" | "application/json" => serde_json::from_slice::<Value>(self.body)
+                .map_err(|error| Refusal::bad_request(format!("the object is not JSON: {error}")))?,
+            protobuf::MEDIA_TYPE => protobuf::decode(self.body)
+                .map_err(|error| patch::unsupported(&format!("this protobuf can't be read: {error}")))?,
+            _ => return Err(patch::unsupported("this in-memory server reads JSON and some protobuf only")),
+        };
         if !object.is_object() {
             return Err(Refusal::bad_request("the body is not an object"));
         }
@@ -224,6 +226,11 @@ impl ObjectRequest<'_> {
         }
         well_formed(&object)?;
         Ok(object)
+    }
+
+    fn media_type(&self) -> &str {
+        let content_type = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim()
     }
 
     fn check_namespace(&self, object: &Value) -> Result<(), Refusal> {

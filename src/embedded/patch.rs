@@ -25,7 +25,7 @@ impl Patch {
             "application/apply-patch+yaml" => {
                 serde_saphyr::from_slice(body).map_err(|error| unreadable(&error))?
             }
-            _ => return Err(unsupported()),
+            _ => return Err(unsupported("this in-memory server reads merge patches and apply patches only")),
         };
         if !change.is_object() {
             return Err(Refusal::bad_request("the patch is not an object"));
@@ -64,14 +64,8 @@ fn merge(target: &mut Value, change: &Value) {
     }
 }
 
-/// Whether a content type is JSON.
-pub(super) fn is_json(content_type: &str) -> bool {
-    content_type.split(';').next().is_some_and(|media_type| media_type.trim() == "application/json")
-}
-
 /// 415
-pub(super) fn unsupported() -> Refusal {
-    let message = "this in-memory server reads JSON, merge patches and apply patches only";
+pub(super) fn unsupported(message: &str) -> Refusal {
     Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message)
 }
 

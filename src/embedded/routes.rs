@@ -19,7 +19,7 @@ use super::selector::Selector;
 use super::server::Shared;
 use super::target::{Query, Target};
 use super::watch::Watch;
-use super::{health, review, serve_discovery, testing};
+use super::{health, openapi, review, serve_discovery, testing};
 use crate::api::gvr::GroupVersionResource;
 use crate::api::user::{ANONYMOUS, UserInfo};
 use crate::body;
@@ -102,6 +102,9 @@ async fn other(server: &Arc<Shared>, parts: &Parts, body: Incoming) -> Result<An
     }
     if path == "/version" {
         return Ok(answer::json(StatusCode::OK, &server.version));
+    }
+    if let Some(answer) = openapi::answer(&server.discovery, path) {
+        return Ok(answer);
     }
     let context = serve_discovery::Context {
         discovery: &server.discovery,

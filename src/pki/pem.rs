@@ -17,8 +17,8 @@ pub(super) fn of_certificate(der: &CertificateDer<'_>) -> String {
     out
 }
 
-/// Base64 with padding (RFC 4648, section 4).
-pub(crate) fn base64(bytes: &[u8]) -> String {
+/// Base64 with padding (RFC 4648, section 4), as kubeconfig files hold certificates.
+pub fn base64(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
         let mut group = [0_u8; 3];
