@@ -43,6 +43,7 @@ mod routes;
 mod selector;
 mod serve_discovery;
 mod server;
+mod shared;
 mod store;
 mod target;
 mod testing;

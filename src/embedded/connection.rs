@@ -9,30 +9,19 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::routes;
-use super::server::Shared;
+use super::shared::{Peer, Shared};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Flow control windows as kube-apiserver sets them (`k8s.io/apiserver/pkg/server/secure_serving.go`).
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 100 * STREAM_WINDOW;
 const MAX_HEADERS: u32 = 1024 * 1024;
-
-/// The other end of a connection.
-#[derive(Debug)]
-pub(super) struct Peer {
-    pub(super) number: u64,
-    pub(super) remote: SocketAddr,
-    pub(super) server_name: Option<String>,
-    /// Leaf first; empty without one.
-    pub(super) certificates: Vec<CertificateDer<'static>>,
-}
 
 /// What can happen to a connection from outside.
 pub(super) struct Signals {

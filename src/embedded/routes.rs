@@ -5,19 +5,18 @@ use std::sync::Arc;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, StatusCode, Uri, Version};
+use http::{Method, Request, StatusCode, Version};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
 use super::answer::{self, Answer, Refusal};
-use super::connection::Peer;
 use super::discovery::{Lookup, Served};
 use super::faults::RouteFault;
 use super::log::LoggedRequest;
 use super::objects::ObjectRequest;
 use super::selector::Selector;
-use super::server::Shared;
-use super::target::{Query, Target};
+use super::shared::{Peer, Shared};
+use super::target::{Query, Target, authority, target_bytes};
 use super::watch::Watch;
 use super::{health, openapi, review, serve_discovery, testing};
 use crate::api::gvr::GroupVersionResource;
@@ -244,15 +243,4 @@ fn logged(peer: &Peer, parts: &Parts) -> LoggedRequest {
         acting: None,
         status: None,
     }
-}
-
-/// Path and query, byte for byte.
-pub(super) fn target_bytes(uri: &Uri) -> String {
-    uri.path_and_query().map_or_else(|| uri.path().to_owned(), |target| target.as_str().to_owned())
-}
-
-/// `:authority`, or `Host` where HTTP/1.1 has no other.
-pub(super) fn authority(parts: &Parts) -> String {
-    let host = || parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    parts.uri.authority().map(|authority| authority.as_str()).or_else(host).unwrap_or_default().to_owned()
 }

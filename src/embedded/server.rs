@@ -2,26 +2,20 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
-use super::auth::Authenticator;
 use super::connection::{self, Signals};
 use super::discovery::Discovery;
 use super::faults::Faults;
 use super::log::RequestLog;
+use super::shared::Shared;
 use super::store::Store;
-use crate::api::user::UserInfo;
-
-/// May this user do this? Gets the user, the path and Kubernetes' verb (the method in lower case for a path that
-/// is about no resource).
-pub(super) type Authorizer = dyn Fn(&UserInfo, &str, &str) -> bool + Send + Sync;
 
 /// A server could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -35,34 +29,6 @@ pub enum StartError {
     /// The address could not be bound.
     #[error("the embedded server {0:?} can't listen on {1}: {2}")]
     Bind(String, SocketAddr, io::Error),
-}
-
-/// What all connections of a server share.
-pub(super) struct Shared {
-    pub(super) id: String,
-    pub(super) tls: Arc<rustls::ServerConfig>,
-    pub(super) store: Arc<Store>,
-    pub(super) discovery: Discovery,
-    pub(super) faults: Faults,
-    pub(super) log: RequestLog,
-    pub(super) authenticator: Authenticator,
-    pub(super) authorizer: Box<Authorizer>,
-    pub(super) version: Value,
-    pub(super) beta_discovery: bool,
-    pub(super) test_endpoints: bool,
-    pub(super) max_streams: u32,
-    pub(super) bookmark_interval: Duration,
-    /// Set by the first bind; a restart binds the same.
-    pub(super) address: OnceLock<SocketAddr>,
-    pub(super) connections: Connections,
-}
-
-/// Counts and ends connections.
-pub(super) struct Connections {
-    accepted: AtomicU64,
-    open: watch::Sender<usize>,
-    cut: watch::Sender<u64>,
-    goaway: watch::Sender<u64>,
 }
 
 /// A server that was started; it stops when this is dropped.
@@ -197,28 +163,6 @@ impl Drop for RunningServer {
 impl std::fmt::Debug for RunningServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RunningServer").field("id", &self.id()).field("addr", &self.addr()).finish()
-    }
-}
-
-// === impl Shared ===
-
-impl Shared {
-    pub(super) fn address(&self) -> SocketAddr {
-        let bound = self.address.get().copied();
-        bound.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
-    }
-}
-
-// === impl Connections ===
-
-impl Default for Connections {
-    fn default() -> Self {
-        Self {
-            accepted: AtomicU64::new(0),
-            open: watch::Sender::new(0),
-            cut: watch::Sender::new(0),
-            goaway: watch::Sender::new(0),
-        }
     }
 }
 

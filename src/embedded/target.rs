@@ -3,7 +3,8 @@
 //! It shares nothing with [`crate::api::request_info`]: a test double that parses with the tested parser would
 //! hide that parser's faults.
 
-use http::Method;
+use http::request::Parts;
+use http::{Method, Uri, header};
 
 /// A request for a resource, taken apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -112,4 +113,15 @@ pub(super) fn percent_decode(text: &str) -> String {
         }
     }
     String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
+}
+
+/// `:authority`, or `Host` where HTTP/1.1 has no other.
+pub(super) fn authority(parts: &Parts) -> String {
+    let host = || parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    parts.uri.authority().map(|authority| authority.as_str()).or_else(host).unwrap_or_default().to_owned()
+}
+
+/// Path and query, byte for byte.
+pub(super) fn target_bytes(uri: &Uri) -> String {
+    uri.path_and_query().map_or_else(|| uri.path().to_owned(), |target| target.as_str().to_owned())
 }

@@ -74,8 +74,8 @@ fn echo(parts: &Parts) -> Answer {
         StatusCode::OK,
         &json!({
             "method": parts.method.as_str(),
-            "target": super::routes::target_bytes(&parts.uri),
-            "authority": super::routes::authority(parts),
+            "target": super::target::target_bytes(&parts.uri),
+            "authority": super::target::authority(parts),
             "version": format!("{:?}", parts.version),
             "headers": pairs(&parts.headers),
         }),
