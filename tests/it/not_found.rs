@@ -127,12 +127,13 @@ async fn i8_doubted_404s_cause_at_most_one_fetch_a_second() {
 #[tokio::test]
 async fn i8_nonsense_paths_make_nobody_fetch() {
     let (cluster, proxy) = one().await;
+    deny_deployments(cluster.server("v132"), RouteFault::Status);
     let admin = proxy.h2(As::Certificate(&PKI.admin)).await;
     for path in [
         "/api/v1/pods/p",
         "/api/v1/namespaces/default/nodes/n",
         "/apis/apps/v1/deployments/d",
-        "/api/v1/namespaces/default/pods/p/log/more/than/there/is",
+        "/apis/apps/v1/namespaces/default/deployments/d/status/more/than/there/is",
         "/apis/apps/v1/namespaces/default/deployments/d/nosuch",
     ] {
         let reply = admin.get(path).await;
