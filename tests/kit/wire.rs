@@ -105,6 +105,11 @@ impl Wire {
     pub fn half_close(&self) {
         self.shared.fault.send_modify(|fault| fault.half_close = true);
     }
+
+    /// A good wire again, for new connections and those that still live.
+    pub fn clear(&self) {
+        self.shared.fault.send_replace(Fault::default());
+    }
 }
 
 impl Drop for Wire {
