@@ -178,7 +178,7 @@ impl Proxy {
         let in_flight = InFlight::new(server, long_running);
         let mut response = server.pool(class).send(request).await.map_err(Failure::Send)?;
         if let Some(token) = token {
-            server.prove(token, response.status() != StatusCode::UNAUTHORIZED);
+            server.prove(token, response.status());
         }
         headers::strip_hop_by_hop(response.headers_mut());
         Ok(response.map(|body| body::watched(body, Hold(in_flight))))

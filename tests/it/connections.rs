@@ -99,6 +99,30 @@ async fn i4_a_token_that_is_refused_later_goes_back_to_the_unproven() {
     assert_eq!(*seen.lock().unwrap(), [h1, h2, h2, h1, h1, h2]);
 }
 
+/// kube-apiserver answers some requests before it looks at who sends them: 400 for a `timeout` that is none
+/// (`WithRequestDeadline`), 204 to a CORS preflight (`WithCORS`), 429 and 5xx when it starts, stops or fails.
+#[tokio::test]
+async fn i4_an_answer_that_says_nothing_about_the_token_does_not_prove_it() {
+    for early in [204, 400, 429, 500, 503, 504] {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&seen);
+        let stub = Stub::start(move |request| {
+            let answer = Stub::as_136(request.uri().path()).unwrap_or_else(|| {
+                noted.lock().unwrap().push(request.version());
+                Response::builder().status(early).body(body::empty()).unwrap()
+            });
+            async move { answer }
+        })
+        .await;
+        let proxy = ProxyBuilder::new().server("stub", stub.address).home("stub").start().await;
+        let mallory = proxy.h2(As::Token("unknown")).await;
+        for _ in 0..3 {
+            assert_eq!(mallory.get("/api/v1/pods?timeout=never").await.status, early);
+        }
+        assert_eq!(*seen.lock().unwrap(), [Version::HTTP_11; 3], "{early}");
+    }
+}
+
 #[tokio::test]
 async fn i4_a_server_without_h2_is_used_over_http_1_1_in_every_class() {
     let cluster = Cluster::with([("v136", V1_36)], |builder| builder.http2(false)).await;
