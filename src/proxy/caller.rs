@@ -237,7 +237,8 @@ fn told_user(headers: &HeaderMap, names: &UserHeaders) -> Result<Option<UserInfo
     Ok(Some(user))
 }
 
-/// Whether the request brings a bearer token, as kube-apiserver would look for one.
+/// Whether the request brings a bearer token, as kube-apiserver would look for one. It reads
+/// `Sec-WebSocket-Protocol` of an upgrade only; with that line on any other request a caller is anonymous there.
 fn has_token(headers: &HeaderMap) -> bool {
     let bearer = headers.get(header::AUTHORIZATION).is_some_and(|value| {
         let mut words = value.as_bytes().split(|byte| *byte == b' ');
@@ -245,12 +246,21 @@ fn has_token(headers: &HeaderMap) -> bool {
             && words.next().is_some_and(|token| !token.is_empty())
     });
     bearer
-        || headers
-            .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .any(|protocol| protocol.trim().starts_with(WEBSOCKET_BEARER))
+        || (is_websocket(headers)
+            && words_of(headers, &header::SEC_WEBSOCKET_PROTOCOL)
+                .any(|protocol| protocol.starts_with(WEBSOCKET_BEARER)))
+}
+
+/// Upstream: `IsWebSocketRequest` in `k8s.io/apimachinery/pkg/util/httpstream/wsstream`.
+fn is_websocket(headers: &HeaderMap) -> bool {
+    headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && words_of(headers, &header::CONNECTION).any(|word| word.eq_ignore_ascii_case("upgrade"))
+}
+
+/// The words of a header's comma-separated lines.
+fn words_of<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|value| value.split(',')).map(str::trim)
 }
 
 #[cfg(test)]

@@ -123,6 +123,20 @@ async fn i4_an_answer_that_says_nothing_about_the_token_does_not_prove_it() {
     }
 }
 
+/// Upstream reads a token from `Sec-WebSocket-Protocol` of an upgrade only: to the server this caller is anonymous.
+#[tokio::test]
+async fn i4_a_websocket_token_on_a_request_that_is_no_upgrade_is_anonymous() {
+    let (cluster, proxy) = alone().await;
+    let token = "base64url.bearer.authorization.k8s.io.bWFsbG9yeQ";
+    let mallory = proxy.h2(As::Nobody).await.with("sec-websocket-protocol", token);
+    for _ in 0..3 {
+        assert_eq!(mallory.get("/version").await.status, 200);
+    }
+    let seen = cluster.asked_for("v136", "/version");
+    assert!(seen.iter().all(|one| one.version == Version::HTTP_11), "{seen:?}");
+    assert_eq!(proxy.connections("v136", Class::Token).live, 0);
+}
+
 #[tokio::test]
 async fn i4_a_server_without_h2_is_used_over_http_1_1_in_every_class() {
     let cluster = Cluster::with([("v136", V1_36)], |builder| builder.http2(false)).await;
