@@ -67,7 +67,7 @@ async fn drive_h2(member: &mut Member, h2: H2) -> Result<(), String> {
             // Neither we nor a GOAWAY announced it: whoever answers next may be another process.
             let announced = probe.is_none();
             let end = end.map_err(|e| e.to_string());
-            return Poll::Ready(if announced { end } else { end.and(Err(UNANNOUNCED.to_owned())) });
+            return Poll::Ready(if announced { end } else { end.and_then(|()| Err(UNANNOUNCED.to_owned())) });
         }
         if let Some(sender) = &mut probe
             && let Poll::Ready(Err(_)) = sender.poll_ready(cx)
