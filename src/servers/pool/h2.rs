@@ -129,7 +129,8 @@ fn head(config: &Config, parts: &Parts, body: &Body) -> Request<()> {
 /// What the end of a stream without a response says about the request.
 ///
 /// A GOAWAY reaches as an error only the streams above its last id; those at or below it that
-/// break off with the connection see an I/O error.
+/// break off with the connection see an I/O error. So do those above it, if the server closes so
+/// hastily that the GOAWAY cannot be read any more (net/http waits a second).
 fn classify(e: h2::Error) -> SendError {
     let above_go_away = e.is_go_away() && e.is_remote();
     let refused = e.is_reset() && e.is_remote() && e.reason() == Some(Reason::REFUSED_STREAM);

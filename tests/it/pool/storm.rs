@@ -96,6 +96,9 @@ async fn i9_a_server_that_says_goaway_all_the_time_gets_every_request_once() {
                 connection.as_mut().poll(cx).map(drop)
             })
             .await;
+            // As net/http: a socket closed at once, with requests unread in it, would be reset, and
+            // the client would never get to read the GOAWAY that tells which of them were left.
+            std::future::pending::<()>().await;
         }
     })
     .await;
