@@ -5,4 +5,5 @@ mod config;
 mod embedded;
 mod merge_props;
 mod pool;
+mod real;
 mod vectors;
