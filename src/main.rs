@@ -25,7 +25,7 @@ enum Command {
     /// Write a demo PKI: two CAs, serving and client certificates
     Certs(commands::certs::CertsArgs),
     /// Look at a configuration without running it
-    Config(commands::config::ConfigArgs),
+    Config(Box<commands::config::ConfigArgs>),
 }
 
 fn main() -> ExitCode {

@@ -1,6 +1,7 @@
 //! The path of a request, top to bottom.
 //!
-//! listener → TLS → [`admit`] → [`caller`] → request info → [`route`] → [`forward`] or [`discovery`].
+//! listener → TLS → [`admit`] → [`caller`] → request info → [`route`] → [`forward`], or for discovery
+//! [`authorize`] and the merged document.
 
 use std::{
     net::IpAddr,

@@ -142,7 +142,7 @@ impl Refresh {
         // The fetch that may be under way began before; wait for one more than that. Odd numbers say that one
         // is under way.
         let now = *ended.borrow_and_update();
-        let wanted = now + if now % 2 == 0 { 2 } else { 3 };
+        let wanted = now + if now.is_multiple_of(2) { 2 } else { 3 };
         self.ask(trigger);
         // An error says that the task is gone, and then nothing is worth waiting for.
         let _ = ended.wait_for(|count| *count >= wanted).await;

@@ -27,9 +27,8 @@ async fn three() -> Cluster {
 
 /// What the library merges from the recorded documents of three fresh servers.
 fn expected(document: fn(Recorded) -> Value) -> Rendered {
-    let lists = [V1_32, V1_35, V1_36].map(|version| {
-        GroupDiscoveryList::parse(document(version).to_string().as_bytes()).unwrap()
-    });
+    let lists = [V1_32, V1_35, V1_36]
+        .map(|version| GroupDiscoveryList::parse(document(version).to_string().as_bytes()).unwrap());
     let sources: Vec<_> = ["v132", "v135", "v136"]
         .into_iter()
         .zip(&lists)
@@ -89,12 +88,17 @@ async fn the_headers_are_those_of_kube_apiserver_and_the_etag_gives_304() {
     assert_eq!(reply.body.last(), Some(&b'\n'));
     let etag = reply.header("etag");
     let digits = etag.trim_matches('"');
-    assert!(digits.len() == 128 && digits.bytes().all(|digit| digit.is_ascii_digit() || digit.is_ascii_uppercase()));
+    assert!(
+        digits.len() == 128
+            && digits.bytes().all(|digit| digit.is_ascii_digit() || digit.is_ascii_uppercase())
+    );
 
     let ask = |tag: String| admin.ask(Method::GET, "/apis").headers(&[V2, ("if-none-match", &tag)]).whole();
     let same = ask(etag.to_owned()).await;
     assert_eq!((same.status.as_u16(), same.body.len(), same.header("etag")), (304, 0, etag));
-    for other in [digits.to_owned(), format!("W/{etag}"), "*".into(), format!("{etag}, \"x\""), "\"x\"".into()] {
+    for other in
+        [digits.to_owned(), format!("W/{etag}"), "*".into(), format!("{etag}, \"x\""), "\"x\"".into()]
+    {
         assert_eq!(ask(other.clone()).await.status, 200, "{other}");
     }
 }
@@ -104,14 +108,19 @@ async fn a_document_above_128_kib_is_compressed_for_those_who_ask() {
     let cluster = Cluster::start(&[V1_32, V1_36]).await;
     for number in 0..400 {
         let group = format!("group{number}.example.com");
-        cluster.server("v136").discovery().add_resource(&group, "v1", &ResourceSpec::new("widgets", "Widget", true));
+        cluster.server("v136").discovery().add_resource(
+            &group,
+            "v1",
+            &ResourceSpec::new("widgets", "Widget", true),
+        );
     }
     let proxy = cluster.proxy().home("v132").start().await;
     let admin = proxy.h2(As::Certificate(&PKI.admin)).await;
     let plain = admin.get_with("/apis", V2).await;
     assert!(plain.body.len() > 128 * 1024, "{}", plain.body.len());
     assert_eq!(plain.header("content-encoding"), "");
-    let small = admin.ask(Method::GET, "/apis").headers(&[V2, ("accept-encoding", "deflate, gzip")]).whole().await;
+    let small =
+        admin.ask(Method::GET, "/apis").headers(&[V2, ("accept-encoding", "deflate, gzip")]).whole().await;
     assert_eq!((small.header("content-encoding"), small.header("etag")), ("gzip", plain.header("etag")));
     let vary: Vec<_> = small.headers.get_all("vary").iter().collect();
     assert_eq!(vary, ["Accept", "Accept-Encoding"]);
@@ -132,7 +141,13 @@ async fn accept_decides_between_merged_own_and_unaggregated_as_upstream() {
     for (lines, kind, merged) in [
         (vec![KUBECTL], "APIGroupDiscoveryList", true),
         (vec![v2], "APIGroupDiscoveryList", true),
-        (vec!["application/json, application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList;q=0.1"], "APIGroupDiscoveryList", true),
+        (
+            vec![
+                "application/json, application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList;q=0.1",
+            ],
+            "APIGroupDiscoveryList",
+            true,
+        ),
         (vec!["*/*;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"], "APIGroupDiscoveryList", true),
         (vec![nopeer], "APIGroupDiscoveryList", false),
         (vec![v2, nopeer], "APIGroupDiscoveryList", true),
@@ -205,6 +220,8 @@ async fn hits_and_misses_are_counted_as_upstream_does() {
     for _ in 0..3 {
         admin.get_with("/apis", V2).await;
     }
-    let count = async |what: &str| proxy.metric(&format!("aggregator_discovery_peer_aggregated_cache_{what}_total"), &[]).await;
+    let count = async |what: &str| {
+        proxy.metric(&format!("aggregator_discovery_peer_aggregated_cache_{what}_total"), &[]).await
+    };
     assert_eq!((count("misses").await, count("hits").await), (1.0, 2.0));
 }

@@ -15,10 +15,9 @@ const DEVICE_CLASSES: &str = "/apis/resource.k8s.io/v1/deviceclasses";
 /// Three servers, the two newer ones at the end of a wire each. Home is the oldest.
 async fn wired() -> (Cluster, [Wire; 2], ProxyBuilder) {
     let cluster = Cluster::start(&[V1_32, V1_35, V1_36]).await;
-    let wires = [
-        Wire::to(cluster.server("v135").addr()).await,
-        Wire::to(cluster.server("v136").addr()).await,
-    ];
-    let proxy = cluster.proxy().server("v135", wires[0].address).server("v136", wires[1].address).home("v132");
+    let wires =
+        [Wire::to(cluster.server("v135").addr()).await, Wire::to(cluster.server("v136").addr()).await];
+    let proxy =
+        cluster.proxy().server("v135", wires[0].address).server("v136", wires[1].address).home("v132");
     (cluster, wires, proxy)
 }

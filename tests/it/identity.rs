@@ -69,8 +69,10 @@ async fn who_am_i_is_the_same_through_the_proxy_as_directly() {
         ("impersonate-uid", "u"),
         ("impersonate-extra-reason", "because"),
     ];
-    let acting = |client: Client| lines.into_iter().fold(client, |client, (name, value)| client.with(name, value));
-    let theirs = whoami(&acting(Client::connect(direct, As::Certificate(&PKI.admin), Protocol::H2).await)).await;
+    let acting =
+        |client: Client| lines.into_iter().fold(client, |client, (name, value)| client.with(name, value));
+    let theirs =
+        whoami(&acting(Client::connect(direct, As::Certificate(&PKI.admin), Protocol::H2).await)).await;
     assert_eq!(whoami(&acting(proxy.h2(As::Certificate(&PKI.admin)).await)).await, theirs);
 }
 

@@ -15,6 +15,7 @@ mod kit;
 mod merge_props;
 mod not_found;
 mod pool;
+mod real;
 mod routing;
 mod secrets;
 mod streaming;

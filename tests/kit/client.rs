@@ -123,8 +123,11 @@ impl Client {
     pub async fn plain(address: SocketAddr) -> Self {
         let tcp = TcpStream::connect(address).await.unwrap();
         let (sender, connection) = http1::handshake(TokioIo::new(tcp)).await.unwrap();
-        let client =
-            Self { sender: Sender::H1(Mutex::new(sender)), driver: tokio::spawn(connection), always: HeaderMap::new() };
+        let client = Self {
+            sender: Sender::H1(Mutex::new(sender)),
+            driver: tokio::spawn(connection),
+            always: HeaderMap::new(),
+        };
         client.with("host", "127.0.0.1")
     }
 

@@ -106,8 +106,13 @@ async fn i10_with_a_ttl_of_zero_every_request_is_a_question() {
 async fn i10_what_is_remembered_is_for_one_caller_one_impersonation_and_one_path() {
     let (cluster, proxy) = remembering("1m").await;
     let (jane, twin) = (certificate("jane", &["dev"]), certificate("jane", &["ops"]));
-    let callers =
-        [As::Certificate(&PKI.admin), As::Certificate(&jane), As::Certificate(&twin), As::Token(BOB), As::Token(EVE)];
+    let callers = [
+        As::Certificate(&PKI.admin),
+        As::Certificate(&jane),
+        As::Certificate(&twin),
+        As::Token(BOB),
+        As::Token(EVE),
+    ];
     let mut expected = 0;
     for who in callers {
         let client = proxy.h2(who).await;
@@ -122,7 +127,10 @@ async fn i10_what_is_remembered_is_for_one_caller_one_impersonation_and_one_path
     let groups = [("impersonate-group", "a"), ("impersonate-group", "b")];
     for lines in [&users[..1], &users[1..], &[users[0], groups[0]], &[users[0], groups[1]]] {
         for _ in 0..2 {
-            assert_eq!(admin.ask(Method::GET, "/apis").headers(lines).headers(&[V2]).whole().await.status, 200);
+            assert_eq!(
+                admin.ask(Method::GET, "/apis").headers(lines).headers(&[V2]).whole().await.status,
+                200
+            );
         }
         expected += 1;
         assert_eq!(questions(&cluster).len(), expected, "{lines:?}");
@@ -220,6 +228,7 @@ async fn what_home_tells_a_caller_never_enters_the_catalog() {
     })
     .await;
     let document = admin.get_with("/apis", V2).await.json();
-    let groups: Vec<_> = document["items"].as_array().unwrap().iter().map(|one| &one["metadata"]["name"]).collect();
+    let groups: Vec<_> =
+        document["items"].as_array().unwrap().iter().map(|one| &one["metadata"]["name"]).collect();
     assert!(groups.contains(&&json!("apps")) && !groups.contains(&&json!("rogue.example")));
 }

@@ -41,7 +41,10 @@ async fn i9_when_all_refuse_the_answer_is_a_503_that_names_them() {
         ["v135", "v136"].iter().all(|name| reply.text().contains(name)).then_some(reply)
     })
     .await;
-    assert_eq!((reply.json()["reason"].as_str(), reply.header("retry-after")), (Some("ServiceUnavailable"), "1"));
+    assert_eq!(
+        (reply.json()["reason"].as_str(), reply.header("retry-after")),
+        (Some("ServiceUnavailable"), "1")
+    );
     assert!(proxy.metric("apiserver_peer_proxy_errors_total", &["deviceclasses"]).await >= 1.0);
 }
 
@@ -68,7 +71,8 @@ async fn i9_a_write_that_is_lost_is_a_503_without_retry_after_and_was_sent_once(
         assert!(reply.refused(503).contains("v132"), "{method}: {}", reply.text());
         assert_eq!(reply.header("retry-after"), retry_after, "{method}");
         server.faults().hang(false);
-        let times = cluster.servers().map(|server| cluster.asked_for(server.id(), &target).len()).sum::<usize>();
+        let times =
+            cluster.servers().map(|server| cluster.asked_for(server.id(), &target).len()).sum::<usize>();
         assert_eq!(times, 1, "{method}");
     }
 }

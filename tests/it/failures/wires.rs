@@ -6,7 +6,7 @@ use kube_peer_proxy::discovery::catalog::Freshness;
 use kube_peer_proxy::embedded::Recorded::V1_32;
 
 use super::{DEVICE_CLASSES, wired};
-use crate::kit::{As, BOB, Cluster, PKI, Wire, V2, eventually};
+use crate::kit::{As, BOB, Cluster, PKI, V2, Wire, eventually};
 
 /// With `deadAfter` of 1 s and probes of 1 s every 100 ms, and two busy cores.
 const DEAD_WITHIN: Duration = Duration::from_secs(6);

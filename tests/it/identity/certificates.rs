@@ -12,7 +12,8 @@ use crate::kit::{As, BOB, PKI, certificate, until};
 #[tokio::test]
 async fn the_last_common_name_all_organizations_the_uid_and_the_fingerprint_are_stamped() {
     let (cluster, proxy) = alone().await;
-    let leaf = Leaf::client("first").common_name("second").common_name("jane").group("b").group("a").uid("u-1");
+    let leaf =
+        Leaf::client("first").common_name("second").common_name("jane").group("b").group("a").uid("u-1");
     let jane = PKI.cluster_ca.issue(&leaf).unwrap();
     for client in [proxy.h2(As::Certificate(&jane)).await, proxy.h1(As::Certificate(&jane)).await] {
         client.get("/version").await;
@@ -67,7 +68,8 @@ async fn a_certificate_that_expires_on_an_open_connection_no_longer_counts() {
     let short = PKI.cluster_ca.issue(&Leaf::client("jane").lifetime(Duration::from_secs(2))).unwrap();
     let client = proxy.h2(As::Certificate(&short)).await;
     assert_eq!(client.get("/version").await.status, 200);
-    let refused = until("a 401", async || Some(client.get("/version").await).filter(|reply| reply.status == 401)).await;
+    let refused =
+        until("a 401", async || Some(client.get("/version").await).filter(|reply| reply.status == 401)).await;
     assert!(refused.refused(401).contains("expired"), "{}", refused.text());
     assert!(!client.is_over(), "the connection is the same");
 }

@@ -20,7 +20,8 @@ async fn whom_a_trusted_front_proxy_tells_is_the_caller_whatever_authorization_s
     let (cluster, proxy) = alone().await;
     let front = proxy.h2(As::Certificate(&PKI.front_proxy_client)).await;
     let token = format!("Bearer {BOB}");
-    let reply = front.ask(Method::GET, "/version").headers(&TOLD).header("authorization", &token).whole().await;
+    let reply =
+        front.ask(Method::GET, "/version").headers(&TOLD).header("authorization", &token).whole().await;
     assert_eq!(reply.status, 200);
     let seen = last(&cluster);
     let user = user_of(&seen);

@@ -69,7 +69,8 @@ async fn i2_nothing_named_in_connection_takes_off_who_a_request_is_from() {
         "Connection: close\r\nConnection: x-kubernetes-peer-proxied, x-forwarded-for, host\r\n",
     ] {
         let mut raw = Raw::connect(proxy.address(), Some(&PKI.admin)).await;
-        raw.send(format!("GET /version HTTP/1.1\r\nHost: k8s\r\nImpersonate-User: jane\r\n{lines}\r\n")).await;
+        raw.send(format!("GET /version HTTP/1.1\r\nHost: k8s\r\nImpersonate-User: jane\r\n{lines}\r\n"))
+            .await;
         assert!(raw.rest().await.starts_with("HTTP/1.1 200"));
         let seen = last(&cluster);
         assert_eq!(user_of(&seen).name, "kubernetes-admin", "{lines}");
@@ -77,7 +78,8 @@ async fn i2_nothing_named_in_connection_takes_off_who_a_request_is_from() {
         assert_eq!(values(&seen, "x-forwarded-for"), ["127.0.0.1"], "{lines}");
 
         let mut raw = proxy.raw().await;
-        raw.send(format!("GET /version HTTP/1.1\r\nHost: k8s\r\nAuthorization: Bearer {BOB}\r\n{lines}\r\n")).await;
+        raw.send(format!("GET /version HTTP/1.1\r\nHost: k8s\r\nAuthorization: Bearer {BOB}\r\n{lines}\r\n"))
+            .await;
         assert!(raw.rest().await.starts_with("HTTP/1.1 200"));
         assert_eq!(user_of(&last(&cluster)).name, "bob", "{lines}");
     }
@@ -97,7 +99,8 @@ async fn i2_what_every_connection_line_names_ends_here() {
     let seen = last(&cluster);
     assert_eq!(values(&seen, "x-three"), ["3"]);
     assert_eq!(values(&seen, "te"), ["trailers"]);
-    let gone = ["connection", "x-one", "x-two", "keep-alive", "proxy-connection", "proxy-authorization", "upgrade"];
+    let gone =
+        ["connection", "x-one", "x-two", "keep-alive", "proxy-connection", "proxy-authorization", "upgrade"];
     for name in gone.into_iter().chain(["http2-settings", "transfer-encoding"]) {
         assert_eq!(values(&seen, name), [""; 0], "{name}");
     }
@@ -120,7 +123,8 @@ async fn interleaved_users_never_mix() {
     let seen = cluster.asked("v136", |_| true);
     assert_eq!(seen.len(), 240);
     for request in seen {
-        let number = request.target.strip_prefix("/version?").and_then(|rest| rest.split_once('.')).unwrap().0;
+        let number =
+            request.target.strip_prefix("/version?").and_then(|rest| rest.split_once('.')).unwrap().0;
         assert_eq!(user_of(&request).name, format!("user-{number}"));
     }
 }

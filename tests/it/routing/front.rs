@@ -33,7 +33,8 @@ async fn a_front_keeps_one_home_for_a_connection_and_spreads_connections() {
 async fn a_preference_for_the_oldest_or_newest_decides_the_home() {
     let cluster = three().await;
     for (preference, minor) in [("oldest", "32"), ("newest", "36")] {
-        let proxy = cluster.proxy().flags(|args| args.home_preference = Some(preference.into())).start().await;
+        let proxy =
+            cluster.proxy().flags(|args| args.home_preference = Some(preference.into())).start().await;
         for _ in 0..6 {
             assert_eq!(home_of_a_new_connection(&proxy).await, minor);
         }

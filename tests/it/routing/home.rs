@@ -17,7 +17,12 @@ async fn what_home_lists_stays_at_home() {
         assert_eq!(admin.get(CONFIG_MAPS).await.status, 200);
         for server in cluster.servers() {
             let expected = usize::from(server.id() == home);
-            assert_eq!(cluster.asked_for(server.id(), CONFIG_MAPS).len(), expected, "{} of {home}", server.id());
+            assert_eq!(
+                cluster.asked_for(server.id(), CONFIG_MAPS).len(),
+                expected,
+                "{} of {home}",
+                server.id()
+            );
         }
     }
 }
@@ -53,7 +58,9 @@ async fn behind_a_proxy_subresource_home_decides_whatever_the_rest_looks_like() 
                 Some(cluster_wide) => format!("/api/v1/{cluster_wide}/proxy{rest}"),
                 None => format!("/api/v1/namespaces/default/{object}/proxy{rest}"),
             };
-            let head = format!("GET {target} HTTP/1.1\nHost: k8s\nAuthorization: Bearer {BOB}\nConnection: close\n\n");
+            let head = format!(
+                "GET {target} HTTP/1.1\nHost: k8s\nAuthorization: Bearer {BOB}\nConnection: close\n\n"
+            );
             let answer = proxy.raw().await.ask(&head).await;
             assert!(!answer.starts_with("HTTP/1.1 400"), "{target}: {answer}");
             assert_eq!(cluster.asked_for("v132", &target).len(), 1, "{target}: {answer}");
@@ -106,7 +113,8 @@ async fn a_path_that_could_be_read_in_two_ways_is_refused_before_any_server_sees
         "/api/v1/namespaces/default/pods/p%00",
         "/api/v1/namespaces/%zz",
     ] {
-        let head = format!("GET {target} HTTP/1.1\nHost: k8s\nAuthorization: Bearer {BOB}\nConnection: close\n\n");
+        let head =
+            format!("GET {target} HTTP/1.1\nHost: k8s\nAuthorization: Bearer {BOB}\nConnection: close\n\n");
         let answer = proxy.raw().await.ask(&head).await;
         let refused = answer.starts_with("HTTP/1.1 400") && answer.contains(r#""kind":"Status""#);
         assert!(refused, "{target}: {answer}");

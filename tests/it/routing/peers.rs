@@ -27,7 +27,10 @@ async fn what_only_the_newest_serves_can_be_created_read_changed_and_deleted_thr
         .await;
     assert_eq!(patched.json()["metadata"]["labels"]["a"], "b");
     assert_eq!(admin.ask(Method::DELETE, &one).whole().await.status, 200);
-    assert_eq!(admin.get(&one).await.refused(404), "mutatingadmissionpolicies.admissionregistration.k8s.io \"first\" not found");
+    assert_eq!(
+        admin.get(&one).await.refused(404),
+        "mutatingadmissionpolicies.admissionregistration.k8s.io \"first\" not found"
+    );
 
     let at_peer = cluster.asked("v136", |request| request.target.starts_with(POLICIES));
     assert_eq!(at_peer.len(), 6);
@@ -40,14 +43,18 @@ async fn i3_a_rerouted_request_carries_the_loop_header_exactly_once() {
     let cluster = three().await;
     let proxy = cluster.proxy().home("v132").start().await;
     let admin = proxy.h2(As::Certificate(&PKI.admin)).await;
-    for brought in [vec![], vec!["false"], vec!["TRUE"], vec![""], vec!["true", "true"], vec!["true, true"], vec!["1"]] {
+    for brought in
+        [vec![], vec!["false"], vec!["TRUE"], vec![""], vec!["true", "true"], vec!["true, true"], vec!["1"]]
+    {
         cluster.server("v136").log().clear();
         let lines: Vec<_> = brought.iter().map(|value| (PROXIED, *value)).collect();
         assert_eq!(admin.ask(Method::GET, POLICIES).headers(&lines).whole().await.status, 200, "{brought:?}");
         let asked = cluster.asked_for("v136", POLICIES);
         assert_eq!(asked.iter().map(proxied).collect::<Vec<_>>(), [["true"]], "{brought:?}");
     }
-    assert!(proxy.metric("apiserver_rerouted_request_total", &["mutatingadmissionpolicies", "200"]).await >= 7.0);
+    assert!(
+        proxy.metric("apiserver_rerouted_request_total", &["mutatingadmissionpolicies", "200"]).await >= 7.0
+    );
 }
 
 #[tokio::test]
@@ -64,7 +71,10 @@ async fn i3_a_request_with_the_loop_header_gets_homes_answer_and_goes_no_further
     let cluster = three().await;
     let proxy = cluster.proxy().home("v132").start().await;
     let admin = proxy.h2(As::Certificate(&PKI.admin)).await;
-    assert_eq!(admin.get_with(POLICIES, (PROXIED, "true")).await.refused(404), "the server could not find the requested resource");
+    assert_eq!(
+        admin.get_with(POLICIES, (PROXIED, "true")).await.refused(404),
+        "the server could not find the requested resource"
+    );
     assert_eq!(proxied(&cluster.asked_for("v132", POLICIES)[0]), ["true"]);
     assert!(cluster.asked_for("v136", POLICIES).is_empty());
 }

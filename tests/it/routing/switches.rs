@@ -19,12 +19,16 @@ async fn with_reroute_off_home_answers_everything() {
 async fn a_dry_run_answers_as_off_and_counts_and_logs_what_would_have_happened() {
     let logs = Capture::start("info", LogFormat::Json);
     let cluster = three().await;
-    let proxy = cluster.proxy().home("v132").flags(|args| args.reroute = Some("dry-run".into())).start().await;
+    let proxy =
+        cluster.proxy().home("v132").flags(|args| args.reroute = Some("dry-run".into())).start().await;
     let admin = proxy.h2(As::Certificate(&PKI.admin)).await;
     admin.get(POLICIES).await.refused(404);
     admin.get(CONFIG_MAPS).await;
     assert!(cluster.asked("v136", |_| true).is_empty());
-    assert_eq!(proxy.metric("kube_peer_proxy_dry_run_reroutes_total", &["mutatingadmissionpolicies"]).await, 1.0);
+    assert_eq!(
+        proxy.metric("kube_peer_proxy_dry_run_reroutes_total", &["mutatingadmissionpolicies"]).await,
+        1.0
+    );
     assert_eq!(proxy.metric("apiserver_rerouted_request_total", &[]).await, 0.0);
     assert_eq!(logs.text().matches("would reroute").count(), 1);
 }

@@ -1,0 +1,35 @@
+//! The proxy before real kube-apiservers, driven by real kubectls and a client of our own.
+//!
+//! What is needed comes from the environment (see [`kit::binaries`]); without it each test says SKIPPED on
+//! stderr and passes, unless `KPP_REAL=1` makes that a failure. Run them two at a time:
+//!
+//! ```text
+//! KPP_REAL=1 cargo test --locked --test it real:: -- --test-threads=2 --nocapture
+//! ```
+
+mod clients;
+mod failures;
+mod fleets;
+mod flood;
+mod kit;
+mod kubectl;
+mod native;
+mod resize;
+mod starting;
+mod watches;
+mod whoami;
+
+/// Announced like this, a test that did not run cannot be taken for one that passed.
+macro_rules! fleet {
+    ($fleet:expr) => {
+        match $fleet {
+            Ok(fleet) => fleet,
+            Err(missing) => {
+                assert!(std::env::var_os("KPP_REAL").is_none_or(|real| real != "1"), "{missing}");
+                eprintln!("SKIPPED {}: {missing}", module_path!());
+                return;
+            }
+        }
+    };
+}
+use fleet;

@@ -1,0 +1,104 @@
+//! The sets of servers that the tests share. Starting one takes a while; each is started by the first test
+//! that needs it and ends with the process.
+
+use std::ops::Deref;
+
+use tokio::sync::{Mutex, MutexGuard, OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::kit::{
+    binaries::{Binaries, Version},
+    cluster::Cluster,
+    server::Spec,
+};
+
+const V1_32: Version = Version(1, 32);
+const V1_35: Version = Version(1, 35);
+const V1_36: Version = Version(1, 36);
+
+const UID: &str = "--requestheader-uid-headers=X-Remote-Uid";
+
+/// The oldest first, so that what all share is of its kind. `v132` knows no header for UIDs and `v135` was not
+/// told one; `less` is as old as `v132` but has the alpha gate for it, and lacks all of batch/v1.
+const VERSIONS: [Spec; 4] = [
+    Spec::new("v132", V1_32),
+    Spec::new("v135", V1_35),
+    Spec::new("v136", V1_36).flags(&[UID]),
+    Spec::new("less", V1_32).flags(&[
+        UID,
+        "--feature-gates=RemoteRequestHeaderUID=true",
+        "--runtime-config=batch/v1=false",
+    ]),
+];
+/// Two that proxy for each other by themselves; each has something that the other lacks.
+const NATIVE: [Spec; 2] = [
+    Spec::new("a", V1_36).flags(&[UID, "--runtime-config=batch/v1=false"]).native(),
+    Spec::new("b", V1_36).flags(&[UID, "--runtime-config=api/beta=true"]).native(),
+];
+/// For tests that kill: what only 1.36 serves, two of them serve.
+const MORTALS: [Spec; 3] = [
+    Spec::new("old", V1_35).flags(&[UID]),
+    Spec::new("new1", V1_36).flags(&[UID]),
+    Spec::new("new2", V1_36).flags(&[UID]),
+];
+
+/// A fleet that a test may use now.
+pub(super) struct Fleet<G = Peace> {
+    pub(super) cluster: &'static Cluster,
+    pub(super) binaries: &'static Binaries,
+    _guard: G,
+}
+
+/// Others may be at work as well.
+pub(super) type Peace = RwLockReadGuard<'static, ()>;
+/// Nobody else is at work, so that times mean something.
+pub(super) type Quiet = RwLockWriteGuard<'static, ()>;
+
+static MACHINE: RwLock<()> = RwLock::const_new(());
+
+impl<G> Deref for Fleet<G> {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        self.cluster
+    }
+}
+
+async fn started(
+    cell: &'static OnceCell<Cluster>,
+    name: &str,
+    specs: &[Spec],
+) -> Result<(&'static Cluster, &'static Binaries), String> {
+    let versions: Vec<Version> = specs.iter().map(|spec| spec.version).collect();
+    let binaries = Binaries::with(&versions)?;
+    Ok((cell.get_or_init(|| Cluster::start(name, binaries, specs)).await, binaries))
+}
+
+static SHARED: OnceCell<Cluster> = OnceCell::const_new();
+
+/// 1.32, 1.35 and 1.36, and a 1.32 that lacks batch/v1.
+pub(super) async fn versions() -> Result<Fleet, String> {
+    let (cluster, binaries) = started(&SHARED, "versions", &VERSIONS).await?;
+    Ok(Fleet { cluster, binaries, _guard: MACHINE.read().await })
+}
+
+/// The same, with the machine to oneself.
+pub(super) async fn versions_alone() -> Result<Fleet<Quiet>, String> {
+    let (cluster, binaries) = started(&SHARED, "versions", &VERSIONS).await?;
+    Ok(Fleet { cluster, binaries, _guard: MACHINE.write().await })
+}
+
+/// Two 1.36 with their own Mixed Version Proxy on.
+pub(super) async fn native() -> Result<Fleet, String> {
+    static CELL: OnceCell<Cluster> = OnceCell::const_new();
+    let (cluster, binaries) = started(&CELL, "native", &NATIVE).await?;
+    Ok(Fleet { cluster, binaries, _guard: MACHINE.read().await })
+}
+
+/// One 1.35 and two 1.36 that may be killed, by one test at a time.
+pub(super) async fn mortals() -> Result<Fleet<(MutexGuard<'static, ()>, Peace)>, String> {
+    static CELL: OnceCell<Cluster> = OnceCell::const_new();
+    static ONE: Mutex<()> = Mutex::const_new(());
+    let one = ONE.lock().await;
+    let (cluster, binaries) = started(&CELL, "mortals", &MORTALS).await?;
+    Ok(Fleet { cluster, binaries, _guard: (one, MACHINE.read().await) })
+}

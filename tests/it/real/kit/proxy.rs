@@ -1,0 +1,108 @@
+//! Our proxy before real servers, built as `serve` builds it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use kube_peer_proxy::{
+    app::{App, Listeners},
+    config::{Config, ServeArgs},
+    servers::{Class, Server, pool::Stats},
+};
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use super::{
+    client::{Client, Dial},
+    cluster::Cluster,
+    eventually,
+    files::Who,
+};
+
+pub(crate) struct Proxy<'a> {
+    pub(crate) app: App,
+    pub(crate) addr: SocketAddr,
+    cluster: &'a Cluster,
+}
+
+impl<'a> Proxy<'a> {
+    /// Beside `home` if there is one, else in front of all; `change` may say more.
+    pub(crate) async fn start(
+        cluster: &'a Cluster,
+        servers: &[(&str, &str)],
+        home: Option<&str>,
+        change: impl FnOnce(&mut ServeArgs),
+    ) -> Self {
+        let file = |name: &str| Some(cluster.files.path(name));
+        let url = |(named, server): &(&str, &str)| format!("{named}={}", cluster.server(server).url());
+        let mut args = ServeArgs {
+            tls_cert_file: file("proxy.crt"),
+            tls_private_key_file: file("proxy.key"),
+            client_ca_file: file("ca.crt"),
+            requestheader_client_ca_file: file("front-proxy-ca.crt"),
+            requestheader_allowed_names: vec!["front-proxy-client".to_owned()],
+            peer_ca_file: file("ca.crt"),
+            proxy_client_cert_file: file("front-proxy-client.crt"),
+            proxy_client_key_file: file("front-proxy-client.key"),
+            api_server: servers.iter().map(url).collect(),
+            home: home.map(str::to_owned),
+            access_log: Some("off".to_owned()),
+            ..ServeArgs::default()
+        };
+        change(&mut args);
+        let loaded = Config::load_with(&args, &|_| None).unwrap();
+        let any = async || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let listeners = Listeners { clients: vec![any().await], admin: any().await, metrics: None };
+        let app = App::build(&loaded, listeners).unwrap();
+        let addr = app.addresses[0];
+        let proxy = Self { app, addr, cluster };
+        tokio::time::timeout(super::DEADLINE, proxy.app.readiness.ready()).await.unwrap();
+        eventually("every server is healthy", async || {
+            let mut servers = proxy.app.proxy.fleet.iter();
+            servers.all(|server| server.health.is_healthy()).then_some(())
+        })
+        .await;
+        proxy
+    }
+
+    /// In front of, or beside, all servers of a cluster, named as there.
+    pub(crate) async fn of(cluster: &'a Cluster, home: Option<&str>) -> Self {
+        let servers: Vec<_> = cluster.servers.iter().map(|server| (server.name, server.name)).collect();
+        Self::start(cluster, &servers, home, |_| ()).await
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("https://{}", self.addr)
+    }
+
+    pub(crate) fn dial(&self, who: Who) -> Dial<'a> {
+        Dial::new(&self.cluster.files, self.addr, who)
+    }
+
+    pub(crate) async fn client(&self, who: Who) -> Client {
+        self.dial(who).connect().await.unwrap()
+    }
+
+    pub(crate) fn server(&self, name: &str) -> &Server {
+        self.app.proxy.fleet.iter().find(|server| &*server.name == name).unwrap()
+    }
+
+    /// The connections of one class to one server.
+    pub(crate) fn connections(&self, server: &str, class: Class) -> Stats {
+        self.server(server).pool(class).stats()
+    }
+
+    /// One of the admin pages.
+    pub(crate) async fn admin(&self, path: &str) -> Value {
+        let tcp = tokio::net::TcpStream::connect(self.app.admin).await.unwrap();
+        let io = hyper_util::rt::TokioIo::new(tcp);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+        tokio::spawn(connection);
+        let request = http::Request::get(path).header("host", self.app.admin.to_string());
+        let request = request.body(kube_peer_proxy::body::empty()).unwrap();
+        let body = http_body_util::BodyExt::collect(sender.send_request(request).await.unwrap().into_body());
+        serde_json::from_slice(&body.await.unwrap().to_bytes()).unwrap()
+    }
+
+    pub(crate) async fn stop(self) {
+        self.app.shutdown().await;
+    }
+}
