@@ -127,6 +127,11 @@ impl Client {
 
     /// HTTP/1.1 without TLS, as the admin listener has it.
     pub async fn plain(address: SocketAddr) -> Self {
+        Self::plain_as(address, "127.0.0.1").await
+    }
+
+    /// The same, asking for this host.
+    pub async fn plain_as(address: SocketAddr, host: &str) -> Self {
         let tcp = TcpStream::connect(address).await.unwrap();
         let socket = SockRef::from(&tcp).try_clone().unwrap();
         let (sender, connection) = http1::handshake(TokioIo::new(tcp)).await.unwrap();
@@ -136,7 +141,7 @@ impl Client {
             socket,
             always: HeaderMap::new(),
         };
-        client.with("host", "127.0.0.1")
+        client.with("host", host)
     }
 
     /// Sends this header with every request from now on.
