@@ -136,7 +136,7 @@ impl App {
         let front_proxy = authenticator.front_proxy.as_ref().map(|trusted| &trusted.headers);
         let proxy = Arc::new(Proxy {
             settings: settings(config, &fleet),
-            identity_filter: IdentityFilter::new(user_headers.chain(front_proxy)),
+            identity_filter: Arc::new(IdentityFilter::new(user_headers.chain(front_proxy))),
             fleet,
             book,
             refresh,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 
@@ -42,6 +43,8 @@ pub fn watched<W: Watcher>(body: Body, mut watcher: W) -> Body {
 pub trait Watcher: Send + Unpin + 'static {
     /// So many bytes passed.
     fn data(&mut self, _bytes: usize) {}
+    /// These trailers are about to pass.
+    fn trailers(&mut self, _trailers: &mut HeaderMap) {}
     /// The body ended as it should.
     fn ended(&mut self) {}
     /// The body broke off.
@@ -85,10 +88,13 @@ impl<W: Watcher> HttpBody for Watched<W> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(frame) = &polled {
+        let mut polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(frame) = &mut polled {
             match frame {
                 Some(Ok(frame)) => {
+                    if let Some(trailers) = frame.trailers_mut() {
+                        self.watcher.trailers(trailers);
+                    }
                     self.watcher.data(frame.data_ref().map_or(0, Bytes::len));
                     // Whoever knows the length stops asking here.
                     if self.body.is_end_stream() {

@@ -93,7 +93,7 @@ pub struct Proxy {
     /// Who is believed.
     pub authenticator: Authenticator,
     /// What no client may say.
-    pub identity_filter: IdentityFilter,
+    pub identity_filter: Arc<IdentityFilter>,
     /// For tokens and authorizations.
     pub hasher: TokenHasher,
     /// Who may read discovery.
@@ -150,6 +150,7 @@ impl Proxy {
             .ok_or_else(|| Status::internal("the request has no connection"))?;
         let exchange = self.read(parts, authority, &connection)?;
         record.called_by(&exchange.caller);
+        let body = headers::without_identity(body, &self.identity_filter);
 
         let long_running = info.is_long_running();
         let answered = async {

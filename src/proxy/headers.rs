@@ -3,15 +3,19 @@
 //! The order is the security (I2): [`strip_hop_by_hop`] first, then [`IdentityFilter::strip`], and only then
 //! [`UserInfo::stamp`](crate::api::user::UserInfo::stamp) and the loop header, so that nothing that a client names in `Connection` can remove what we write.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{self, Entry},
 };
+use http_body::Body as _;
 
-use crate::api::user::UserHeaders;
 pub use crate::servers::PEER_PROXIED;
+use crate::{
+    api::user::UserHeaders,
+    body::{self, Body, Watcher},
+};
 
 /// Names one request in the logs of every server that sees it.
 pub const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
@@ -125,6 +129,20 @@ impl IdentityFilter {
     fn matches_normal(&self, name: &str) -> bool {
         self.prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()))
             || self.names.iter().any(|known| known == name)
+    }
+}
+
+/// What a client says of an identity behind its body counts as little as what it says before it (I1): a server
+/// behind us may take trailers for headers.
+pub fn without_identity(body: Body, filter: &Arc<IdentityFilter>) -> Body {
+    if body.is_end_stream() { body } else { body::watched(body, Trailers(Arc::clone(filter))) }
+}
+
+struct Trailers(Arc<IdentityFilter>);
+
+impl Watcher for Trailers {
+    fn trailers(&mut self, trailers: &mut HeaderMap) {
+        self.0.strip(trailers);
     }
 }
 

@@ -128,3 +128,17 @@ async fn interleaved_users_never_mix() {
         assert_eq!(user_of(&request).name, format!("user-{number}"));
     }
 }
+
+#[tokio::test]
+async fn i1_identity_in_the_trailers_of_an_upload_does_not_reach_a_server() {
+    let (_cluster, proxy) = alone().await;
+    let mut raw = Raw::connect(proxy.address(), Some(&PKI.admin)).await;
+    raw.send(
+        "POST /test/sink HTTP/1.1\r\nHost: k8s\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\
+         Trailer: X-Kept, X-Remote-User\r\n\r\n5\r\nhello\r\n0\r\nX-Kept: 1\r\nX-Remote-User: root\r\n\
+         x_remote_group: system:masters\r\n\r\n",
+    )
+    .await;
+    let answer = raw.rest().await;
+    assert!(answer.contains(r#""trailers":[["x-kept","1"]]"#), "{answer}");
+}
