@@ -155,7 +155,7 @@ impl Proxy {
         let answered = async {
             match self.merged_discovery(&decoded, &exchange) {
                 Some((path, form)) => self.discovery(path, form, &exchange, record).await,
-                None => self.forward(&info, exchange, body, record).await,
+                None => self.forward(&info, &decoded, exchange, body, record).await,
             }
         };
         if long_running {
@@ -222,7 +222,7 @@ impl Proxy {
             path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         Situation {
-            is_resource: info.is_resource,
+            is_resource: Catalog::speaks_of(info),
             home_only: HOME_ONLY.into_iter().any(below) || asks_for_nopeer(path, &exchange.headers),
             peer_proxied: exchange.peer_proxied,
             reroute: self.settings.reroute != Reroute::Off,

@@ -54,12 +54,30 @@ pub struct Part {
 }
 
 /// What we know of one server.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Knowledge {
-    /// How far to trust it.
-    pub freshness: Freshness,
     /// The last good document; a failure never removes it (I7).
     pub document: Option<Arc<Document>>,
+    /// Contact is lost.
+    pub lost: bool,
+    /// How the last fetch ended, if what it brought is still to be believed.
+    pub fetch: Fetch,
+}
+
+/// How far the last fetch is to be believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fetch {
+    /// There was none.
+    #[default]
+    Never,
+    /// Something said since that the document may have changed, and another fetch is on its way.
+    Due,
+    /// The same, and the other fetch failed.
+    Overdue,
+    /// It succeeded.
+    Good,
+    /// It failed, after one that succeeded.
+    Failed,
 }
 
 /// One snapshot.
@@ -101,8 +119,12 @@ pub struct Serving {
 
 impl Catalog {
     fn build(generation: u64, fleet: Fleet, servers: Vec<Knowledge>) -> Self {
-        let with = |wanted| (0..servers.len()).filter(|index| servers[*index].freshness == wanted).collect();
-        let (fresh, unknown): (ServerSet, ServerSet) = (with(Freshness::Fresh), with(Freshness::Unknown));
+        let with = |wanted: fn(&Knowledge) -> bool| -> ServerSet {
+            (0..servers.len()).filter(|index| wanted(&servers[*index])).collect()
+        };
+        let fresh = with(|known| known.freshness() == Freshness::Fresh);
+        let unknown = with(|known| known.freshness() == Freshness::Unknown);
+        let believed = with(Knowledge::is_believed_in_documents);
         let documents = || {
             servers.iter().enumerate().filter_map(|(index, known)| Some((index, known.document.as_ref()?)))
         };
@@ -111,7 +133,7 @@ impl Catalog {
                 .map(|(index, document)| Source {
                     id: &fleet.get(index).name,
                     document: &part(document).list,
-                    fresh: fresh.contains(index),
+                    fresh: believed.contains(index),
                 })
                 .collect();
             (!sources.is_empty()).then(|| Rendered::new(&merge::merge(&sources)))
@@ -129,6 +151,12 @@ impl Catalog {
     /// and verb.
     pub fn serving(&self, info: &RequestInfo<'_>) -> Serving {
         self.index.serving(info)
+    }
+
+    /// Whether discovery speaks of such requests: of resources, with a verb that it knows. `OPTIONS`, for one, is
+    /// in no list, whoever answers it.
+    pub fn speaks_of(info: &RequestInfo<'_>) -> bool {
+        info.is_resource && index::is_listable(&info.verb)
     }
 
     /// The merged document of a path.
@@ -167,6 +195,74 @@ impl DiscoveryPath {
             Self::Api => "/api",
             Self::Apis => "/apis",
         }
+    }
+}
+
+// === impl Knowledge ===
+
+impl Knowledge {
+    /// How far to trust it.
+    pub fn freshness(&self) -> Freshness {
+        match (self.fetch, self.lost) {
+            (Fetch::Never | Fetch::Due | Fetch::Overdue, _) => Freshness::Unknown,
+            (Fetch::Good, false) => Freshness::Fresh,
+            (Fetch::Good, true) | (Fetch::Failed, _) => Freshness::Stale,
+        }
+    }
+
+    /// Whether its group-versions are Current in documents. A server that is only being asked again stays so
+    /// until that fails: clients drop a Stale group-version whole, and a moment's doubt is no reason for that.
+    fn is_believed_in_documents(&self) -> bool {
+        !self.lost && matches!(self.fetch, Fetch::Good | Fetch::Due)
+    }
+
+    /// Whether the other would make the same catalog.
+    fn shows_as(&self, other: &Self) -> bool {
+        let same_document = match (&self.document, &other.document) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new) || old == new,
+            (None, None) => true,
+            _ => false,
+        };
+        same_document
+            && self.freshness() == other.freshness()
+            && self.is_believed_in_documents() == other.is_believed_in_documents()
+    }
+
+    /// Contact is lost: nothing is confirmed any more.
+    pub fn contact_lost(&mut self) {
+        self.lost = true;
+    }
+
+    /// Contact is back, maybe with another process.
+    pub fn contact_back(&mut self) {
+        self.lost = false;
+        self.doubt();
+    }
+
+    /// The document may have changed.
+    pub fn doubt(&mut self) {
+        if self.fetch != Fetch::Never {
+            self.fetch = Fetch::Due;
+        }
+    }
+
+    /// A fetch succeeded; `document` if it brought another one. `settled` says that nothing happened meanwhile
+    /// that makes the answer an old one, and that the server was ready.
+    pub fn fetched(&mut self, document: Option<Arc<Document>>, settled: bool) {
+        if document.is_some() {
+            self.document = document;
+        }
+        self.lost = false;
+        self.fetch = if settled { Fetch::Good } else { Fetch::Due };
+    }
+
+    /// A fetch failed.
+    pub fn fetch_failed(&mut self) {
+        self.fetch = match self.fetch {
+            Fetch::Never => Fetch::Never,
+            Fetch::Due | Fetch::Overdue => Fetch::Overdue,
+            Fetch::Good | Fetch::Failed => Fetch::Failed,
+        };
     }
 }
 
@@ -229,21 +325,25 @@ impl Book {
         self.published.subscribe()
     }
 
+    /// [`Self::update`] on a blocking thread, for merging takes milliseconds with thousands of CRDs.
+    pub async fn write(
+        self: &Arc<Self>,
+        server: usize,
+        change: impl FnOnce(&mut Knowledge) + Send + 'static,
+    ) {
+        let book = Arc::clone(self);
+        if tokio::task::spawn_blocking(move || book.update(server, change)).await.is_err() {
+            tracing::error!("merging discovery failed; the last catalog stays");
+        }
+    }
+
     /// Changes what is known of one server, and publishes a new snapshot if that changed anything.
-    ///
-    /// Merging takes milliseconds with thousands of CRDs: call it from a blocking thread.
     pub fn update(&self, server: usize, change: impl FnOnce(&mut Knowledge)) {
         // The lock spans the publication, so that snapshots come out in the order of their facts.
         let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
         let before = facts[server].clone();
         change(&mut facts[server]);
-        let after = &facts[server];
-        let same_document = match (&before.document, &after.document) {
-            (Some(old), Some(new)) => Arc::ptr_eq(old, new) || old == new,
-            (None, None) => true,
-            _ => false,
-        };
-        if before.freshness == after.freshness && same_document {
+        if before.shows_as(&facts[server]) {
             return;
         }
         let current = self.current.load();

@@ -15,13 +15,10 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use crate::{
     api::{
         status::Status,
-        user::{ANONYMOUS, CREDENTIAL_ID, UserHeaders, UserInfo, unescape_extra_key},
+        user::{ALL_UNAUTHENTICATED, ANONYMOUS, CREDENTIAL_ID, UserHeaders, UserInfo, unescape_extra_key},
     },
     tls::certificate::{ClientCa, Subject},
 };
-
-/// The prefix of a bearer token that a browser hands over as a WebSocket protocol.
-const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// Who sends a request, and by what we know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,11 +157,11 @@ impl Authenticator {
             && holds(until)
             && let Some(user) = told_user(headers, &trusted.headers)?
         {
-            return Ok(Caller::FrontProxy(Arc::new(user)));
+            return known(Caller::FrontProxy, &Arc::new(user));
         }
         let rejected = match &credentials.certificate {
             Certificate::User(user, until) if holds(*until) => {
-                return Ok(Caller::Certificate(Arc::clone(user)));
+                return known(Caller::Certificate, user);
             }
             Certificate::User(..) => Some("the certificate has expired on this connection"),
             Certificate::Rejected(reason) => Some(&**reason),
@@ -184,6 +181,20 @@ impl Authenticator {
     pub fn is_front_proxy(&self, credentials: &Credentials, now: UnixTime) -> bool {
         credentials.front_proxy_until.is_some_and(|until| now.as_secs() <= until)
     }
+}
+
+/// A caller whose user we know.
+///
+/// # Errors
+/// 401 for a user in the group of the unauthenticated: kube-apiserver would close the connection behind a
+/// request of his, which others share (I4), and without his name he would be somebody else.
+fn known(kind: fn(Arc<UserInfo>) -> Caller, user: &Arc<UserInfo>) -> Result<Caller, Status> {
+    if user.name != ANONYMOUS && user.groups.iter().any(|group| group == ALL_UNAUTHENTICATED) {
+        return Err(Status::unauthorized(format!(
+            "Unauthorized: only {ANONYMOUS} can be in the group {ALL_UNAUTHENTICATED}"
+        )));
+    }
+    Ok(kind(Arc::clone(user)))
 }
 
 /// The user that a verified certificate names.
@@ -237,20 +248,14 @@ fn told_user(headers: &HeaderMap, names: &UserHeaders) -> Result<Option<UserInfo
     Ok(Some(user))
 }
 
-/// Whether the request brings a bearer token, as kube-apiserver would look for one.
+/// Whether the request brings a bearer token, as kube-apiserver would look for one. One in
+/// `Sec-WebSocket-Protocol` counts on upgrades only, so it is nobody's here.
 fn has_token(headers: &HeaderMap) -> bool {
-    let bearer = headers.get(header::AUTHORIZATION).is_some_and(|value| {
+    headers.get(header::AUTHORIZATION).is_some_and(|value| {
         let mut words = value.as_bytes().split(|byte| *byte == b' ');
         words.next().is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
             && words.next().is_some_and(|token| !token.is_empty())
-    });
-    bearer
-        || headers
-            .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .any(|protocol| protocol.trim().starts_with(WEBSOCKET_BEARER))
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! How an API server is doing, as we last saw it.
 //!
-//! *Healthy* means: the last connect worked, the last discovery fetch worked, and the server does not say of
+//! *Healthy* means: our last connect worked, our last discovery fetch worked, and the server does not say of
 //! itself that it is not ready. It decides who is asked first, never who may be asked at all.
 
 use std::sync::{
@@ -19,6 +19,8 @@ pub struct Health {
     fetched: AtomicBool,
     /// `/readyz` did not answer with a 5xx.
     ready: AtomicBool,
+    /// Our own connection is HTTP/2, whose PING tells a slow server from a dead one.
+    http2: AtomicBool,
     /// Counts losses of contact, so that a watcher cannot miss a short one.
     losses: AtomicU64,
     last_contact: Mutex<Option<Instant>>,
@@ -35,6 +37,7 @@ impl Default for Health {
             connected: AtomicBool::new(false),
             fetched: AtomicBool::new(false),
             ready: AtomicBool::new(true),
+            http2: AtomicBool::new(false),
             losses: AtomicU64::new(0),
             last_contact: Mutex::new(None),
             last_error: Mutex::new(None),
@@ -69,6 +72,17 @@ impl Health {
     /// What went wrong last, for people.
     pub fn last_error(&self) -> Option<String> {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A connection of our own was opened.
+    pub fn connected(&self, http2: bool) {
+        self.http2.store(http2, Ordering::Relaxed);
+        self.contact();
+    }
+
+    /// Whether a PING can tell a slow server from a dead one.
+    pub fn speaks_http2(&self) -> bool {
+        self.http2.load(Ordering::Relaxed)
     }
 
     /// The server answered, whatever it said.

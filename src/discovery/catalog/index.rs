@@ -16,6 +16,11 @@ const VERBS: [&str; 8] = ["get", "list", "watch", "create", "update", "patch", "
 
 type Map<T> = HashMap<Box<str>, T>;
 
+/// Whether discovery could list a request with this verb at all.
+pub(super) fn is_listable(verb: &str) -> bool {
+    VERBS.contains(&verb)
+}
+
 /// Nested by name, so that a look-up by what a path says allocates nothing.
 #[derive(Default)]
 pub(super) struct Index {
@@ -104,11 +109,13 @@ impl Resource {
             return ServerSet::EMPTY;
         }
         let in_namespace = !info.namespace.is_empty() && info.resource != "namespaces";
-        let scope = match (in_namespace, info.parts) {
-            (true, _) => self.namespaced,
-            // Across all namespaces.
-            (false, 1) => self.cluster.union(self.namespaced),
-            (false, _) => self.cluster,
+        let across_namespaces = info.parts == 1 && matches!(&*info.verb, "list" | "watch");
+        let scope = if in_namespace {
+            self.namespaced
+        } else if across_namespaces {
+            self.cluster.union(self.namespaced)
+        } else {
+            self.cluster
         };
         verbs.get(&info.verb).intersection(scope)
     }

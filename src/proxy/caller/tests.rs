@@ -144,10 +144,20 @@ fn without_a_certificate_a_token_is_looked_for_where_kube_apiserver_looks() {
         (("authorization", "Basic dTpw"), Caller::Anonymous),
         (
             ("sec-websocket-protocol", "base64.channel.k8s.io, base64url.bearer.authorization.k8s.io.dA"),
-            Caller::Token,
+            Caller::Anonymous,
         ),
         (("sec-websocket-protocol", "base64.channel.k8s.io"), Caller::Anonymous),
     ] {
         assert_eq!(world.caller(None, &[line]), Ok(expected), "{line:?}");
     }
+}
+
+#[test]
+fn i4_a_known_user_among_the_unauthenticated_is_refused() {
+    let world = World::new();
+    let trusted = world.proxies.issue(&Leaf::client("front-proxy-client")).unwrap();
+    let told = [("x-remote-user", "eve"), ("x-remote-group", "system:unauthenticated")];
+    assert_eq!(world.caller(Some(&trusted), &told), Err(401));
+    let shown = world.clients.issue(&Leaf::client("eve").group("system:unauthenticated")).unwrap();
+    assert_eq!(world.caller(Some(&shown), &[]), Err(401));
 }

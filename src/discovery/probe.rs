@@ -1,0 +1,124 @@
+//! One task per API server that asks whether it is there and ready, beside [`super::refresh`].
+//!
+//! It has connections of its own ([`crate::servers::Class::Own`]), so that clients who fill theirs say nothing of
+//! the server, and it closes connections only on the word of their own PING: a server that answers slowly is
+//! not ready, but its watches are well.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{self, Instant};
+
+use super::{
+    catalog::{Book, Knowledge},
+    fetch::{FetchError, Fetcher},
+    refresh::{Refresh, Trigger, jitter},
+};
+use crate::{metrics::Metrics, servers::Server};
+
+/// When the probe task does what.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    /// Between two probes of a server that is there.
+    pub interval: Duration,
+    /// A server that does not answer within this is not ready.
+    pub slow_after: Duration,
+    /// Contact with a server that does not answer within this is lost.
+    pub dead_after: Duration,
+}
+
+/// Between two probes at least, however often something happens.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Watches one server.
+pub struct Probe {
+    /// Its number.
+    pub number: usize,
+    /// The server.
+    pub server: Arc<Server>,
+    /// Where losses are written down.
+    pub book: Arc<Book>,
+    /// Who asks.
+    pub fetcher: Fetcher,
+    /// See [`Schedule`].
+    pub schedule: Schedule,
+    /// Asked for a fetch after a loss.
+    pub refresh: Refresh,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+impl Probe {
+    /// Starts the task. It ends when the runtime does.
+    pub fn spawn(self) {
+        tokio::spawn(self.run());
+    }
+
+    async fn run(self) {
+        // The first fetch is the first contact.
+        self.refresh.asked_once().await;
+        let mut seen = self.server.health.losses();
+        let mut lost = !self.server.health.is_connected();
+        let mut next = Instant::now();
+        loop {
+            let earliest = Instant::now() + MIN_INTERVAL;
+            tokio::select! {
+                () = time::sleep_until(next) => {}
+                () = self.server.health.changed() => time::sleep_until(earliest.min(next)).await,
+            }
+            let there = self.ask().await;
+            let losses = self.server.health.losses();
+            lost |= losses != seen || !there;
+            seen = losses;
+            if !there {
+                self.write(Knowledge::contact_lost).await;
+            } else if std::mem::take(&mut lost) {
+                self.write(Knowledge::contact_back).await;
+                self.refresh.ask(Trigger::Reconnect);
+            }
+            self.metrics.servers.healthy(&self.server.name, self.server.health.is_healthy());
+            let wait = if there { self.schedule.interval } else { self.schedule.interval / 5 };
+            next = Instant::now() + jitter(wait);
+        }
+    }
+
+    /// Whether the server is there.
+    async fn ask(&self) -> bool {
+        let health = &self.server.health;
+        let mut answer = std::pin::pin!(self.fetcher.probe(&self.server));
+        let answered = match time::timeout(self.schedule.slow_after, answer.as_mut()).await {
+            Ok(answered) => answered,
+            Err(_) => {
+                health.ready(false);
+                self.metrics.servers.probed(&self.server.name, "slow");
+                // The PING of the connection ends this before the timeout, if the server hangs and speaks
+                // HTTP/2.
+                let rest = self.schedule.dead_after.saturating_sub(self.schedule.slow_after);
+                let limit = rest + self.schedule.slow_after / 2;
+                time::timeout(limit, answer)
+                    .await
+                    .unwrap_or(Err(FetchError::Timeout(self.schedule.dead_after)))
+            }
+        };
+        match answered {
+            Ok(status) => {
+                health.contact();
+                health.ready(!status.is_server_error());
+                self.metrics.servers.probed(&self.server.name, "ok");
+                true
+            }
+            // A server whose HTTP/2 connection answers PINGs is there, however long its readiness takes.
+            Err(FetchError::Timeout(_)) if health.speaks_http2() => true,
+            Err(error) => {
+                self.metrics.servers.probed(&self.server.name, "failed");
+                self.server.declare_dead(&error.to_string());
+                false
+            }
+        }
+    }
+
+    async fn write(&self, change: fn(&mut Knowledge)) {
+        self.book.write(self.number, change).await;
+        let freshness = self.book.catalog().servers[self.number].freshness();
+        self.metrics.discovery.freshness(&self.server.name, freshness.as_str());
+    }
+}
