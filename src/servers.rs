@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 
 use crate::{
     api::{
@@ -139,14 +139,27 @@ impl Server {
         self.proven.contains(token)
     }
 
-    /// The server accepted the token.
-    pub fn prove(&self, token: TokenHash) {
-        self.proven.insert(token);
-    }
-
-    /// The server refused the token.
-    pub fn disprove(&self, token: &TokenHash) {
-        self.proven.remove(token);
+    /// Draws the conclusion from an answer to a request that carried the token.
+    ///
+    /// Only what kube-apiserver says after it authenticated proves a token. Before that it may say 204 (CORS), 400
+    /// (a `timeout` that is none), 429 and 5xx (starting, stopping, failing), whatever the token
+    /// (`DefaultBuildHandlerChain` in `k8s.io/apiserver/pkg/server/config.go`).
+    pub fn prove(&self, token: TokenHash, answer: StatusCode) {
+        match answer {
+            StatusCode::OK
+            | StatusCode::CREATED
+            | StatusCode::ACCEPTED
+            | StatusCode::NOT_MODIFIED
+            | StatusCode::FORBIDDEN
+            | StatusCode::NOT_FOUND
+            | StatusCode::CONFLICT => {
+                if !self.proven.contains(&token) {
+                    self.proven.insert(token);
+                }
+            }
+            StatusCode::UNAUTHORIZED => self.proven.remove(&token),
+            _ => {}
+        }
     }
 
     /// Sends a request of our own (discovery, health) as `user`, marked as one that no peer sends on (I3).

@@ -20,6 +20,9 @@ use crate::{
     tls::certificate::{ClientCa, Subject},
 };
 
+/// The prefix of a bearer token that a browser hands over as a WebSocket protocol.
+const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
+
 /// Who sends a request, and by what we know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
@@ -248,14 +251,30 @@ fn told_user(headers: &HeaderMap, names: &UserHeaders) -> Result<Option<UserInfo
     Ok(Some(user))
 }
 
-/// Whether the request brings a bearer token, as kube-apiserver would look for one. One in
-/// `Sec-WebSocket-Protocol` counts on upgrades only, so it is nobody's here.
+/// Whether the request brings a bearer token, as kube-apiserver would look for one. It reads
+/// `Sec-WebSocket-Protocol` of an upgrade only; with that line on any other request a caller is anonymous there.
 fn has_token(headers: &HeaderMap) -> bool {
-    headers.get(header::AUTHORIZATION).is_some_and(|value| {
+    let bearer = headers.get(header::AUTHORIZATION).is_some_and(|value| {
         let mut words = value.as_bytes().split(|byte| *byte == b' ');
         words.next().is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
             && words.next().is_some_and(|token| !token.is_empty())
-    })
+    });
+    bearer
+        || (is_websocket(headers)
+            && words_of(headers, &header::SEC_WEBSOCKET_PROTOCOL)
+                .any(|protocol| protocol.starts_with(WEBSOCKET_BEARER)))
+}
+
+/// Upstream: `IsWebSocketRequest` in `k8s.io/apimachinery/pkg/util/httpstream/wsstream`.
+fn is_websocket(headers: &HeaderMap) -> bool {
+    headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && words_of(headers, &header::CONNECTION).any(|word| word.eq_ignore_ascii_case("upgrade"))
+}
+
+/// The words of a header's comma-separated lines.
+fn words_of<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|value| value.split(',')).map(str::trim)
 }
 
 #[cfg(test)]

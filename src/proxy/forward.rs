@@ -180,13 +180,7 @@ impl Proxy {
         let in_flight = InFlight::new(server, long_running);
         let mut response = server.pool(class).send(request).await.map_err(Failure::Send)?;
         if let Some(token) = token {
-            match response.status() {
-                StatusCode::UNAUTHORIZED => server.disprove(&token),
-                status if class == Class::Unproven && was_authenticated(&exchange.method, status) => {
-                    server.prove(token);
-                }
-                _ => {}
-            }
+            server.prove(token, response.status());
         }
         headers::strip_hop_by_hop(response.headers_mut());
         Ok(response.map(|body| body::watched(body, Hold(in_flight))))
@@ -296,23 +290,11 @@ impl Exchange {
 
     /// Whatever the request proves itself with.
     pub(super) fn credentials(&self) -> impl Iterator<Item = &[u8]> {
-        self.headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes)
+        [header::AUTHORIZATION, header::SEC_WEBSOCKET_PROTOCOL]
+            .into_iter()
+            .flat_map(|name| self.headers.get_all(name))
+            .map(HeaderValue::as_bytes)
     }
-}
-
-/// Whether kube-apiserver answers so only to whom it has authenticated. It reads the path, deadlines and CORS before
-/// it looks at a token, and may refuse or answer by these alone.
-fn was_authenticated(method: &Method, status: StatusCode) -> bool {
-    *method != Method::OPTIONS
-        && (status.is_success()
-            || matches!(
-                status,
-                StatusCode::NOT_MODIFIED
-                    | StatusCode::FORBIDDEN
-                    | StatusCode::NOT_FOUND
-                    | StatusCode::CONFLICT
-                    | StatusCode::UNPROCESSABLE_ENTITY
-            ))
 }
 
 /// A 404 whose body was looked at.

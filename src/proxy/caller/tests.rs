@@ -142,11 +142,6 @@ fn without_a_certificate_a_token_is_looked_for_where_kube_apiserver_looks() {
         (("authorization", "bearer t"), Caller::Token),
         (("authorization", "Bearer "), Caller::Anonymous),
         (("authorization", "Basic dTpw"), Caller::Anonymous),
-        (
-            ("sec-websocket-protocol", "base64.channel.k8s.io, base64url.bearer.authorization.k8s.io.dA"),
-            Caller::Anonymous,
-        ),
-        (("sec-websocket-protocol", "base64.channel.k8s.io"), Caller::Anonymous),
     ] {
         assert_eq!(world.caller(None, &[line]), Ok(expected), "{line:?}");
     }
@@ -160,4 +155,22 @@ fn i4_a_known_user_among_the_unauthenticated_is_refused() {
     assert_eq!(world.caller(Some(&trusted), &told), Err(401));
     let shown = world.clients.issue(&Leaf::client("eve").group("system:unauthenticated")).unwrap();
     assert_eq!(world.caller(Some(&shown), &[]), Err(401));
+}
+
+#[test]
+fn a_websocket_protocol_is_a_token_on_an_upgrade_only() {
+    let world = World::new();
+    let bearer =
+        ("sec-websocket-protocol", "base64.channel.k8s.io, base64url.bearer.authorization.k8s.io.dA");
+    let none = ("sec-websocket-protocol", "base64.channel.k8s.io");
+    let (connection, upgrade) = (("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket"));
+    for (lines, expected) in [
+        ([bearer, connection, upgrade], Caller::Token),
+        ([none, connection, upgrade], Caller::Anonymous),
+        ([bearer, connection, ("upgrade", "SPDY/3.1")], Caller::Anonymous),
+        ([bearer, ("connection", "close"), upgrade], Caller::Anonymous),
+    ] {
+        assert_eq!(world.caller(None, &lines), Ok(expected), "{lines:?}");
+    }
+    assert_eq!(world.caller(None, &[bearer]), Ok(Caller::Anonymous));
 }

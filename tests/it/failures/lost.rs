@@ -11,14 +11,15 @@ use crate::kit::{As, BOB, Cluster, DEADLINE, PKI, until};
 
 #[tokio::test]
 async fn i9_a_refused_connection_moves_on_to_the_next_peer() {
-    let (cluster, [wire, _], proxy) = wired().await;
+    let (cluster, [wire, _other], proxy) = wired().await;
     let proxy = proxy.start().await;
     // The connection of our own requests stays, so the server counts as healthy; those of tokens are new.
     wire.refuse().await;
     let retried = async || proxy.metric("kube_peer_proxy_retries_total", &["unprocessed"]).await;
     until("a request that met the refusing one first", async || {
         let bob = proxy.h2(As::Token(BOB)).await;
-        assert_eq!(bob.get(DEVICE_CLASSES).await.status, 200);
+        let reply = bob.get(DEVICE_CLASSES).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
         (retried().await > 0.0).then_some(())
     })
     .await;

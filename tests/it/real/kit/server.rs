@@ -151,7 +151,7 @@ impl ApiServer {
     pub(crate) async fn ready(&self, files: &Files) {
         eventually(&format!("{} is ready (see {}/log)", self.name, self.dir.display()), async || {
             assert!(self.is_running(), "{} ended, see {}/log", self.name, self.dir.display());
-            let mut client = Dial::new(files, self.addr, Who::Admin).h1().connect().await.ok()?;
+            let client = Dial::new(files, self.addr, Who::Admin).h1().connect().await.ok()?;
             let reply = client.get("/readyz").await.ok()?;
             (reply.status == 200).then_some(())
         })
