@@ -132,6 +132,10 @@ where
     F: Future<Output = Result<Response<Body>, Infallible>>,
 {
     let mut response = answer.await?;
+    // As kube-apiserver, also where the answer is ours.
+    if let Ok(audit_id) = HeaderValue::from_str(&line.audit_id) {
+        response.headers_mut().entry(AUDIT_ID).or_insert(audit_id);
+    }
     line.answered(&mut response);
     Ok(response.map(|body| body::watched(body, line)))
 }

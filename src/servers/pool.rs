@@ -9,7 +9,9 @@
 //! - A request gets a stream, a connection being opened, or an error: it never waits for somebody
 //!   else's stream to end while another connection may be opened.
 //! - A connection never has more streams than its server's SETTINGS allow. A stream counts until
-//!   request and response are through or dropped.
+//!   request and response are through; a cancelled one until the server has answered a PING sent
+//!   after its RST_STREAM, so that hasty clients never look like a rapid reset attack
+//!   (CVE-2023-44487), for which servers end a connection and everybody's streams on it.
 //! - A connection that got GOAWAY finishes its streams, gets no new ones and doesn't count against
 //!   [`Settings::max_connections`].
 //! - No request is sent twice unless the server provably did not process the first
@@ -35,7 +37,7 @@ mod tests;
 mod upload;
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::AbortHandle;
@@ -172,7 +174,17 @@ impl Pool {
         if taken.open_ahead {
             self.open(state, 1);
         }
-        Ok((Lease { pool: Arc::clone(self), id: taken.id, load: taken.load }, taken.sender))
+        let cancels = AtomicBool::new(matches!(taken.sender, TakenSender::H2(_)));
+        Ok((Lease { pool: Arc::clone(self), id: taken.id, load: taken.load, cancels }, taken.sender))
+    }
+
+    /// So many places on a connection are free again.
+    fn free(&self, load: &Load, places: usize) {
+        // Pairs with a waiting request, which first counts itself and then looks for a place.
+        load.in_use.fetch_sub(places, Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            (0..places).for_each(|_| self.changed.notify_one());
+        }
     }
 
     /// Begins to open what the waiting requests need, and returns how many connections are being
@@ -235,9 +247,16 @@ struct Lease {
     pool: Arc<Pool>,
     id: u64,
     load: Arc<Load>,
+    /// To be dropped is to cancel a stream, of which the server has yet to hear.
+    cancels: AtomicBool,
 }
 
 impl Lease {
+    /// The server, too, knows that the exchange is over.
+    fn settle(&self) {
+        self.cancels.store(false, Ordering::Relaxed);
+    }
+
     /// The connection turned out to be closing.
     fn retire(&self) {
         self.pool.state().retire(self.id);
@@ -251,10 +270,11 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        // Pairs with a waiting request, which first counts itself and then looks for a place.
-        self.load.in_use.fetch_sub(1, Ordering::SeqCst);
-        if self.pool.waiting.load(Ordering::SeqCst) > 0 {
-            self.pool.changed.notify_one();
+        if *self.cancels.get_mut() {
+            self.load.cancelled.fetch_add(1, Ordering::SeqCst);
+            self.load.on_cancel.wake();
+        } else {
+            self.pool.free(&self.load, 1);
         }
     }
 }

@@ -1,9 +1,22 @@
 //! The one integration binary: one link instead of twenty.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod admin;
+mod cli;
 mod config;
+mod connections;
+mod discovery;
 mod embedded;
+mod failures;
+mod freshness;
+mod identity;
+#[path = "../kit/kit.rs"]
+mod kit;
 mod merge_props;
+mod not_found;
 mod pool;
 mod real;
+mod routing;
+mod secrets;
+mod streaming;
 mod vectors;

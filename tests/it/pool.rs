@@ -10,6 +10,7 @@ mod streams;
 
 use std::convert::Infallible;
 use std::future::{pending, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
@@ -26,8 +27,13 @@ fn post(path: &str, body: Body) -> Request<Body> {
     Request::builder().method(Method::POST).uri(path).body(body).unwrap()
 }
 
+/// What a test waits for has to come soon, or the test fails.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("came too late")
+}
+
 async fn text(response: Response<Body>) -> String {
-    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    String::from_utf8(soon(response.into_body().collect()).await.unwrap().to_bytes().to_vec()).unwrap()
 }
 
 /// A body that says one thing and then nothing for ever.

@@ -5,7 +5,7 @@ use std::mem;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 
 use futures_util::FutureExt;
 use futures_util::future::{AbortRegistration, Abortable};
@@ -51,24 +51,29 @@ async fn run(mut member: Member) {
 
 /// Carries the bytes of an HTTP/2 connection, and watches the server meanwhile.
 async fn drive_h2(member: &mut Member, h2: H2) -> Result<(), String> {
-    let H2 { sender, mut io, mut ping, last_read } = h2;
+    let H2 { sender, mut io, ping, last_read } = h2;
     let settings = member.config.settings.clone();
     let mut offered = io.max_concurrent_send_streams();
     let mut limit = offered.min(settings.max_streams);
     io.set_target_window_size(connection_window(&settings, limit));
     let load = member.admit(Sender::H2(sender.clone()), limit);
 
+    let mut pings = Pings { ping, confirms: None, confirmed: 0 };
     // Tells of a GOAWAY. Given up when the connection is to end with its last stream.
     let mut probe = Some(sender);
     let mut liveness = Liveness::new(&settings);
     let mut timer = pin!(sleep_until(Instant::now() + settings.ping_interval));
     poll_fn(|cx| {
+        // In this order: cancels counted now have their RST_STREAM written now, and the PING after.
+        load.on_cancel.register(cx.waker());
+        let cancelled = load.cancelled.load(Ordering::SeqCst);
         if let Poll::Ready(end) = io.poll_unpin(cx) {
             // Neither we nor a GOAWAY announced it: whoever answers next may be another process.
             let announced = probe.is_none();
             let end = end.map_err(|e| e.to_string());
             return Poll::Ready(if announced { end } else { end.and_then(|()| Err(UNANNOUNCED.to_owned())) });
         }
+        member.free(&load, pings.confirm(cx, cancelled));
         if let Some(sender) = &mut probe
             && let Poll::Ready(Err(_)) = sender.poll_ready(cx)
         {
@@ -88,9 +93,7 @@ async fn drive_h2(member: &mut Member, h2: H2) -> Result<(), String> {
             let next = match liveness.check(Instant::now(), last_read.get(), in_use, taken) {
                 Verdict::Wait(next) => next,
                 Verdict::Ping(next) => {
-                    // The answer to the PING before this may not have been collected yet.
-                    let _ = ping.poll_pong(cx);
-                    let _already_under_way = ping.send_ping(h2::Ping::opaque());
+                    pings.send(pings.confirmed);
                     next
                 }
                 Verdict::Dead => return Poll::Ready(Err(hung(&settings))),
@@ -109,6 +112,40 @@ async fn drive_h2(member: &mut Member, h2: H2) -> Result<(), String> {
 
 /// Why a connection counts as lost that ended in good order.
 const UNANNOUNCED: &str = "the server closed the connection without GOAWAY";
+
+/// One PING at a time, for a sign of life or to be sure that the server knows of cancels.
+struct Pings {
+    ping: h2::PingPong,
+    /// The number of cancels of which the server knows once it has answered the PING under way.
+    confirms: Option<usize>,
+    /// ... and that of which it is known to know.
+    confirmed: usize,
+}
+
+impl Pings {
+    fn send(&mut self, confirms: usize) {
+        if self.confirms.is_none() && self.ping.send_ping(h2::Ping::opaque()).is_ok() {
+            self.confirms = Some(confirms);
+        }
+    }
+
+    /// How many more cancels the server knows of; asks if that leaves some. To be called after the
+    /// connection was polled, which is what brings the answer.
+    fn confirm(&mut self, cx: &mut Context<'_>, cancelled: usize) -> usize {
+        let mut news = 0;
+        if let Some(confirms) = self.confirms
+            && self.ping.poll_pong(cx).is_ready()
+        {
+            news = confirms - self.confirmed;
+            self.confirmed = confirms;
+            self.confirms = None;
+        }
+        if cancelled > self.confirmed {
+            self.send(cancelled);
+        }
+        news
+    }
+}
 
 /// The connection's own window: room for every stream's, so that no reader holds up another.
 fn connection_window(settings: &Settings, streams: usize) -> u32 {
@@ -187,6 +224,14 @@ impl Member {
         if let Some(pool) = self.pool.upgrade() {
             pool.state().set_limit(self.id, limit);
             pool.changed.notify_waiters();
+        }
+    }
+
+    fn free(&self, load: &Load, places: usize) {
+        if places > 0
+            && let Some(pool) = self.pool.upgrade()
+        {
+            pool.free(load, places);
         }
     }
 

@@ -46,6 +46,7 @@ pub(super) async fn exchange(
         Err(e) => {
             // Nothing was sent. Unless the request is at fault, the connection is.
             let gone = e.is_go_away() || e.is_io() || e.is_reset();
+            lease.settle();
             if gone {
                 lease.retire();
             }
@@ -69,7 +70,10 @@ pub(super) async fn exchange(
         {
             return Poll::Ready(Err(SendError::new(SendErrorKind::RequestBody, e)));
         }
-        response.poll_unpin(cx).map_err(classify)
+        response.poll_unpin(cx).map_err(|e| {
+            lease.settle();
+            classify(e)
+        })
     })
     .await;
     let response = match outcome {
@@ -83,11 +87,8 @@ pub(super) async fn exchange(
     let lease = Arc::new(lease);
     let uploading = upload.filter(|upload| !upload.is_done()).map(|mut upload| {
         upload.forget();
-        let lease = Arc::clone(&lease);
-        let rest = async move {
-            let _broke_off = poll_fn(|cx| upload.poll(cx)).await;
-            drop(lease);
-        };
+        let mut rest = Uploading { upload, _lease: Arc::clone(&lease) };
+        let rest = async move { poll_fn(|cx| rest.upload.poll(cx)).await };
         tokio::spawn(rest).abort_handle()
     });
     Ok(response.map(|recv| Download { recv, lease: Some(lease), uploading }.boxed_unsync()))
@@ -129,7 +130,8 @@ fn head(config: &Config, parts: &Parts, body: &Body) -> Request<()> {
 /// What the end of a stream without a response says about the request.
 ///
 /// A GOAWAY reaches as an error only the streams above its last id; those at or below it that
-/// break off with the connection see an I/O error.
+/// break off with the connection see an I/O error. So do those above it, if the server closes so
+/// hastily that the GOAWAY cannot be read any more (net/http waits a second).
 fn classify(e: h2::Error) -> SendError {
     let above_go_away = e.is_go_away() && e.is_remote();
     let refused = e.is_reset() && e.is_remote() && e.reason() == Some(Reason::REFUSED_STREAM);
@@ -142,7 +144,15 @@ fn classify(e: h2::Error) -> SendError {
     }
 }
 
+/// The rest of a request whose response has begun. Fields in this order: the stream goes first.
+struct Uploading {
+    upload: Upload,
+    _lease: Arc<Lease>,
+}
+
 /// The body of a response. The server's window grows only as it is read.
+///
+/// Fields in this order: when all is dropped, the stream is reset before the lease tells of it.
 struct Download {
     recv: RecvStream,
     /// Given back at the end of the stream.
@@ -153,13 +163,18 @@ struct Download {
 
 impl Download {
     fn end(&mut self) {
-        self.lease = None;
+        if let Some(lease) = self.lease.take() {
+            lease.settle();
+        }
         self.uploading = None;
     }
 }
 
 impl Drop for Download {
     fn drop(&mut self) {
+        if self.is_end_stream() {
+            return self.end();
+        }
         // Nobody reads the response to its end: nobody cares for the rest of the request either,
         // and the stream is reset once both are gone.
         if let Some(uploading) = &self.uploading {
@@ -196,7 +211,12 @@ impl http_body::Body for Download {
                     self.end();
                     Poll::Ready(None)
                 }
-                Err(e) => Poll::Ready(Some(Err(e.into()))),
+                Err(e) => {
+                    if let Some(lease) = &self.lease {
+                        lease.settle();
+                    }
+                    Poll::Ready(Some(Err(e.into())))
+                }
             };
         }
         let trailers = ready!(self.recv.poll_trailers(cx));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::AbortHandle;
+use futures_util::task::AtomicWaker;
 use hyper::client::conn::http1;
 use tokio::time::Instant;
 
@@ -27,9 +28,13 @@ pub(super) enum Sender {
 /// How much a connection is used; shared with its task and its leases.
 #[derive(Debug, Default)]
 pub(super) struct Load {
+    /// Requests outstanding, with those cancelled but not yet known to the server to be so.
     pub(super) in_use: AtomicUsize,
     /// Requests ever.
     pub(super) taken: AtomicU64,
+    /// Requests cancelled ever, on HTTP/2; and the task that is to hear of each.
+    pub(super) cancelled: AtomicUsize,
+    pub(super) on_cancel: AtomicWaker,
 }
 
 struct Slot {

@@ -1,7 +1,5 @@
 //! Bodies in both directions: large, slow, early, with trailers.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -12,7 +10,7 @@ use kube_peer_proxy::servers::pool::Settings;
 use tokio::sync::mpsc;
 
 use super::server::*;
-use super::{chunks, get, post, text};
+use super::{chunks, get, post, soon, text};
 
 #[tokio::test]
 async fn trailers_pass_both_ways() {
@@ -121,8 +119,8 @@ async fn readers_that_stop_reading_hold_up_nobody_else_on_their_connection() {
     }
     assert_eq!(text(pool.send(get("/get")).await.unwrap()).await, "quick");
     let list = pool.send(get("/list")).await.unwrap();
-    let whole = tokio::time::timeout(Duration::from_secs(20), list.into_body().collect()).await;
-    assert_eq!(whole.unwrap().unwrap().to_bytes().len(), 10 * MIB);
+    let whole = soon(list.into_body().collect()).await;
+    assert_eq!(whole.unwrap().to_bytes().len(), 10 * MIB);
     assert_eq!(server.accepted.get(), 1);
 }
 
@@ -145,7 +143,7 @@ async fn a_response_may_begin_and_end_while_the_request_is_still_being_sent() {
         assert_eq!(frame.into_data().unwrap(), piece);
     }
     drop(response);
-    tokio::time::timeout(Duration::from_secs(20), sender.closed()).await.expect("the rest is called off");
+    soon(sender.closed()).await;
     until("its stream is given back", || pool.stats().in_use == 0).await;
 }
 

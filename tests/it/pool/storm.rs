@@ -96,6 +96,9 @@ async fn i9_a_server_that_says_goaway_all_the_time_gets_every_request_once() {
                 connection.as_mut().poll(cx).map(drop)
             })
             .await;
+            // As net/http: a socket closed at once, with requests unread in it, would be reset, and
+            // the client would never get to read the GOAWAY that tells which of them were left.
+            std::future::pending::<()>().await;
         }
     })
     .await;
@@ -103,7 +106,15 @@ async fn i9_a_server_that_says_goaway_all_the_time_gets_every_request_once() {
     let requests = stream::iter(0..2000).map(|n: usize| {
         let pool = Arc::clone(&pool);
         tokio::spawn(async move {
-            let response = pool.send(post("/", body::full(n.to_string()))).await.unwrap();
+            let mut request = post("/", body::full(n.to_string()));
+            // Unlucky three times in a row, a request comes back; then it is up to the caller.
+            let response = loop {
+                match pool.send(request).await {
+                    Ok(response) => break response,
+                    Err(error) if error.request.is_some() => request = *error.request.unwrap(),
+                    Err(error) => panic!("{error}"),
+                }
+            };
             assert_eq!(text(response).await, n.to_string());
         })
     });

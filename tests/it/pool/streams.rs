@@ -1,6 +1,7 @@
 //! How streams are spread over connections.
 
 use std::sync::Arc;
+use std::task::Context;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -8,10 +9,10 @@ use http::Response;
 use http_body_util::BodyExt;
 use kube_peer_proxy::body;
 use kube_peer_proxy::servers::pool::{SendErrorKind, Settings};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 
-use super::server::{Count, Server, until};
-use super::{get, text, watch};
+use super::server::*;
+use super::{get, soon, text, watch};
 
 /// Answers `/watch` with an endless stream and notes how many are open per connection at most.
 async fn watched(limit: u32) -> (Server, Arc<Mutex<Vec<usize>>>) {
@@ -40,7 +41,7 @@ async fn a_thousand_watches_leave_a_get_as_quick_as_ever() {
     let (server, per_connection) = watched(100).await;
     let pool = server.pool(Settings::default());
     let started = Instant::now();
-    let watches = join_all((0..1000).map(|_| pool.send(get("/watch")))).await;
+    let watches = soon(join_all((0..1000).map(|_| pool.send(get("/watch"))))).await;
     let watches: Vec<_> = watches.into_iter().map(Result::unwrap).collect();
     println!("1,000 watches open after {:?}", started.elapsed());
     assert!(per_connection.lock().await.iter().all(|&streams| streams <= 100));
@@ -62,7 +63,7 @@ async fn a_thousand_watches_leave_a_get_as_quick_as_ever() {
 async fn the_limit_in_the_servers_settings_is_kept() {
     let (server, per_connection) = watched(7).await;
     let pool = server.pool(Settings::default());
-    let watches = join_all((0..50).map(|_| pool.send(get("/watch")))).await;
+    let watches = soon(join_all((0..50).map(|_| pool.send(get("/watch"))))).await;
     assert!(watches.iter().all(Result::is_ok));
     assert!(per_connection.lock().await.iter().all(|&streams| streams <= 7));
     assert!(server.accepted.get() >= 8);
@@ -72,7 +73,7 @@ async fn the_limit_in_the_servers_settings_is_kept() {
 async fn our_own_limit_is_kept_below_the_servers() {
     let (server, per_connection) = watched(100).await;
     let pool = server.pool(Settings { max_streams: 3, ..Settings::default() });
-    let watches = join_all((0..9).map(|_| pool.send(get("/watch")))).await;
+    let watches = soon(join_all((0..9).map(|_| pool.send(get("/watch"))))).await;
     assert!(watches.iter().all(Result::is_ok));
     assert!(per_connection.lock().await.iter().all(|&streams| streams <= 3));
 }
@@ -97,7 +98,7 @@ async fn beyond_the_last_permitted_connection_a_request_is_refused_and_given_bac
     let settings =
         Settings { max_connections: 2, queue_timeout: Duration::from_millis(50), ..Settings::default() };
     let pool = server.pool(settings);
-    let watches = join_all((0..4).map(|_| pool.send(get("/watch")))).await;
+    let watches = soon(join_all((0..4).map(|_| pool.send(get("/watch"))))).await;
     assert!(watches.iter().all(Result::is_ok));
     let error = pool.send(get("/get")).await.unwrap_err();
     assert_eq!(error.kind, SendErrorKind::Exhausted);
@@ -145,7 +146,7 @@ async fn dropping_a_request_or_a_response_frees_its_stream_on_both_sides() {
     response.body_mut().frame().await.unwrap().unwrap();
     assert_eq!((streams.get(), pool.stats().in_use), (1, 1));
     drop(response);
-    assert_eq!(pool.stats().in_use, 0);
+    until("the stream is given back", || pool.stats().in_use == 0).await;
     until("the server saw the response dropped", || streams.get() == 0).await;
 
     let request = tokio::spawn({
@@ -176,6 +177,51 @@ async fn thousands_of_cancelled_watches_do_not_cost_the_connection() {
         }));
         batch.await;
     }
+    until("only the calm one is left", || pool.stats().in_use == 1).await;
+    assert_eq!(server.open.get(), server.accepted.get(), "none had to be given up");
+}
+
+#[tokio::test]
+async fn a_cancelled_stream_counts_until_the_server_is_known_to_know() {
+    let (go, mut gone) = mpsc::channel::<()>(1);
+    let gone = Arc::new(Mutex::new(move |cx: &mut Context<'_>| gone.poll_recv(cx)));
+    let order = Arc::<std::sync::Mutex<Vec<u8>>>::default();
+    let notes = Arc::clone(&order);
+    let server = Server::start(&["h2"], move |tls, _| {
+        let (notes, gone) = (Arc::clone(&notes), Arc::clone(&gone));
+        async move {
+            let mut raw = Raw::start(tls).await;
+            while let Some(frame) = raw.next().await {
+                if frame.kind == RST_STREAM || frame.kind == PING {
+                    notes.lock().unwrap().push(frame.kind);
+                }
+                if frame.kind == PING {
+                    let mut gone = gone.lock().await;
+                    std::future::poll_fn(|cx| gone(cx)).await;
+                    raw.send(PING, ACK, 0, &frame.payload).await;
+                } else if frame.kind == HEADERS {
+                    raw.send(HEADERS, END_HEADERS, frame.stream, OK).await;
+                }
+            }
+        }
+    })
+    .await;
+    let settings = Settings {
+        max_connections: 1,
+        max_streams: 2,
+        queue_timeout: Duration::from_millis(50),
+        ..Settings::default()
+    };
+    let pool = server.pool(settings);
+    for _ in 0..2 {
+        drop(pool.send(get("/")).await.unwrap());
+    }
+    assert_eq!(pool.send(get("/")).await.unwrap_err().kind, SendErrorKind::Exhausted);
+    go.send(()).await.unwrap();
+    go.send(()).await.unwrap();
+    until("both are free", || pool.stats().in_use == 0).await;
+    pool.send(get("/")).await.unwrap();
+    let order = order.lock().unwrap();
+    assert_eq!(order[0], RST_STREAM, "the PING comes after: {order:?}");
     assert_eq!(server.accepted.get(), 1);
-    assert_eq!((server.open.get(), pool.stats().in_use), (1, 1));
 }

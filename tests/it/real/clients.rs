@@ -47,7 +47,14 @@ async fn curl_on_http_1_1_gets_what_a_peer_serves_and_each_header_once() {
     // A body of which the length is not said, and one for which a go-ahead is asked.
     for header in ["Transfer-Encoding: chunked", "Expect: 100-continue"] {
         let more = [
-            "--http1.1", "-X", "POST", "-H", "Content-Type: application/json", "-H", header, "--data",
+            "--http1.1",
+            "-X",
+            "POST",
+            "-H",
+            "Content-Type: application/json",
+            "-H",
+            header,
+            "--data",
             r#"{"metadata": {"generateName": "curled-"}}"#,
         ];
         let answer = curl(&[&by_token[..], &more].concat(), "/api/v1/namespaces/default/configmaps").await;
@@ -114,8 +121,9 @@ async fn lists_in_every_encoding_are_byte_for_byte_what_the_peer_sends() {
         [("application/json", ""), (PROTOBUF, ""), (TABLE, ""), ("application/yaml", ""), (PROTOBUF, "gzip")]
     {
         let headers = [("accept", accept), ("accept-encoding", encoding)];
-        let [expected, seen] = [direct.get_with(&path, &headers).await, through.get_with(&path, &headers).await]
-            .map(Result::unwrap);
+        let [expected, seen] =
+            [direct.get_with(&path, &headers).await, through.get_with(&path, &headers).await]
+                .map(Result::unwrap);
         assert_eq!(seen.status, 200, "{}", seen.text());
         assert_eq!(seen.body, expected.body, "{accept}");
         assert!(!seen.body.is_empty());

@@ -73,7 +73,9 @@ async fn a_flood_of_strangers_never_moves_a_token_callers_connection() {
         let refused = stream::iter(0..STRANGERS)
             .map(|number| clients[number % clients.len()].get("/api/v1/namespaces/kube-system/secrets"))
             .buffer_unordered(AT_ONCE)
-            .filter(|reply| std::future::ready(matches!(reply, Ok(reply) if [401, 403].contains(&reply.status))))
+            .filter(|reply| {
+                std::future::ready(matches!(reply, Ok(reply) if [401, 403].contains(&reply.status)))
+            })
             .count()
             .await;
         over.store(true, Ordering::Relaxed);

@@ -45,7 +45,10 @@ async fn leases(fleet: &Cluster) -> Vec<(String, &'static str)> {
         let host = format!("kpp-{server}");
         let mut all = leases["items"].as_array().unwrap().iter().map(|lease| &lease["metadata"]);
         let lease = all.find(|metadata| metadata["labels"]["kubernetes.io/hostname"] == *host);
-        lease.unwrap_or_else(|| panic!("{server} has no lease: {leases}"))["name"].as_str().unwrap().to_owned()
+        lease.unwrap_or_else(|| panic!("{server} has no lease: {leases}"))["name"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     };
     ["a", "b"].into_iter().map(|server| (name(server), server)).collect()
 }

@@ -71,9 +71,11 @@ impl Binaries {
             found.etcd = etcd.into();
         }
         if found.apiservers.is_empty() || found.kubectls.is_empty() || !found.etcd.exists() {
-            return Err("KPP_KUBE_APISERVERS, KPP_KUBECTLS and KPP_ETCD (or KUBEBUILDER_ASSETS) name no real \
+            return Err(
+                "KPP_KUBE_APISERVERS, KPP_KUBECTLS and KPP_ETCD (or KUBEBUILDER_ASSETS) name no real \
                         kube-apiserver, kubectl and etcd"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         Ok(found)
     }

@@ -118,7 +118,10 @@ fn folder(name: &str) -> PathBuf {
     let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let path = entry.path();
-        let of = path.to_str().and_then(|path| path.rsplit_once("real-")).and_then(|(_, rest)| rest.split_once('-'));
+        let of = path
+            .to_str()
+            .and_then(|path| path.rsplit_once("real-"))
+            .and_then(|(_, rest)| rest.split_once('-'));
         if of.is_some_and(|(pid, _)| !Path::new("/proc").join(pid).exists()) {
             let _ = fs::remove_dir_all(path);
         }

@@ -61,7 +61,8 @@ impl Files {
     pub(crate) fn write(dir: PathBuf) -> Self {
         let pki = Pki::generate(&[]).unwrap();
         pki.write(&dir, true).unwrap();
-        let alice = Leaf::client("first").common_name("alice").group("devs").group("testers").uid("alice-uid");
+        let alice =
+            Leaf::client("first").common_name("alice").group("devs").group("testers").uid("alice-uid");
         let alice = pki.cluster_ca.issue(&alice).unwrap();
         let write = |name: &str, content: &str| fs::write(dir.join(name), content).unwrap();
         write("alice.crt", &alice.cert_pem);

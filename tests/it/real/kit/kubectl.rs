@@ -93,7 +93,12 @@ impl Kubectl {
     }
 
     /// Runs it until it has printed a line with all of `words`, or for `limit`.
-    pub(crate) async fn until(&self, args: &[&str], words: &[&str], limit: Duration) -> Result<String, String> {
+    pub(crate) async fn until(
+        &self,
+        args: &[&str],
+        words: &[&str],
+        limit: Duration,
+    ) -> Result<String, String> {
         let mut child = self.command(args).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut seen = String::new();

@@ -1,0 +1,39 @@
+//! What the tests of the whole proxy are built with: servers, the proxy itself, clients good and bad.
+//!
+//! ```ignore
+//! let cluster = Cluster::start(&[V1_32, V1_36]).await;
+//! let proxy = cluster.proxy().home("v132").start().await;
+//! let jane = proxy.h2(As::Certificate(&jane)).await;
+//! assert_eq!(jane.get("/version").await.status, 200);
+//! ```
+
+mod capture;
+pub mod client;
+mod cluster;
+mod proxy;
+mod raw;
+mod stub;
+mod wait;
+mod wire;
+
+use std::time::Duration;
+
+pub use capture::Capture;
+pub use client::{As, Client, Reply};
+pub use cluster::{BOB, Cluster, EVE, PKI, certificate};
+pub use proxy::{Proxy, ProxyBuilder};
+pub use raw::Raw;
+pub use stub::Stub;
+pub use wait::{eventually, until};
+pub use wire::Wire;
+
+/// No test waits longer than this for anything.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+/// Aggregated discovery.
+pub const V2: (&str, &str) =
+    ("accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
+/// Home's own.
+pub const NOPEER: (&str, &str) =
+    ("accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList;profile=nopeer");
+/// The header that ends all rerouting.
+pub const PROXIED: &str = "x-kubernetes-peer-proxied";

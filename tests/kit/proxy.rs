@@ -1,0 +1,211 @@
+//! The proxy, configured and wired as `serve` does it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use kube_peer_proxy::app::{App, Listeners};
+use kube_peer_proxy::config::{Config, ServeArgs};
+use kube_peer_proxy::discovery::catalog::Freshness;
+use kube_peer_proxy::servers::{Class, Server, pool::Stats};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use super::client::{As, Client, Protocol, Reply};
+use super::raw::Raw;
+use super::{DEADLINE, PKI, eventually};
+
+/// As whom the proxy asks for itself.
+pub const PROXY_USER: &str = "system:kube-peer-proxy";
+
+/// Describes a proxy. Unless told otherwise it probes every 100 ms and fetches discovery only when something
+/// happens.
+pub struct ProxyBuilder {
+    args: ServeArgs,
+    servers: BTreeMap<String, SocketAddr>,
+    /// What only the configuration file has.
+    file: BTreeMap<&'static str, String>,
+    wait: bool,
+    listen: SocketAddr,
+    front_proxies: bool,
+}
+
+/// A proxy that runs until this is dropped.
+pub struct Proxy {
+    pub app: App,
+    _folder: TempDir,
+}
+
+// === impl ProxyBuilder ===
+
+impl ProxyBuilder {
+    pub fn new() -> Self {
+        let file = [
+            ("healthProbeInterval", "100ms"),
+            ("healthProbeTimeout", "1s"),
+            ("discoveryFetchTimeout", "2s"),
+            ("deadAfter", "1s"),
+        ];
+        let builder = Self {
+            args: ServeArgs::default(),
+            servers: BTreeMap::new(),
+            file: file.map(|(key, value)| (key, value.to_owned())).into(),
+            wait: true,
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            front_proxies: false,
+        };
+        builder.flags(|args| {
+            args.discovery_refresh_interval = Some("1h".into());
+            args.stale_after = Some("2s".into());
+        })
+    }
+
+    /// One more server, or another address for one: that of a [`Wire`](super::Wire), say.
+    pub fn server(mut self, name: &str, address: SocketAddr) -> Self {
+        self.servers.insert(name.to_owned(), address);
+        self
+    }
+
+    /// Stands beside this server; without it, in front of all.
+    pub fn home(self, name: &str) -> Self {
+        self.flags(|args| args.home = Some(name.to_owned()))
+    }
+
+    /// Fetches discovery this often.
+    pub fn refresh(self, interval: &str) -> Self {
+        self.flags(|args| args.discovery_refresh_interval = Some(interval.to_owned()))
+    }
+
+    /// Whatever `serve` can be told.
+    pub fn flags(mut self, set: impl FnOnce(&mut ServeArgs)) -> Self {
+        set(&mut self.args);
+        self
+    }
+
+    /// A setting of the configuration file.
+    pub fn file(mut self, key: &'static str, value: &str) -> Self {
+        self.file.insert(key, value.to_owned());
+        self
+    }
+
+    /// Trusts front proxies of the PKI's front-proxy CA that have the usual name.
+    pub fn trusts_front_proxies(mut self) -> Self {
+        self.front_proxies = true;
+        self
+    }
+
+    /// Comes back before the proxy is ready.
+    pub fn unready(mut self) -> Self {
+        self.wait = false;
+        self
+    }
+
+    /// Listens for clients there instead of on a free port of 127.0.0.1.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
+    pub async fn start(mut self) -> Proxy {
+        let folder = tempfile::tempdir().unwrap();
+        PKI.write(folder.path(), false).unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let text = self.file.iter().fold(String::new(), |mut text, (key, value)| {
+            writeln!(text, "{key}: {value}").unwrap();
+            text
+        });
+        std::fs::write(path("proxy.yaml"), text).unwrap();
+        let args = &mut self.args;
+        args.config = Some(path("proxy.yaml").into());
+        args.tls_cert_file = Some(path("proxy.crt"));
+        args.tls_private_key_file = Some(path("proxy.key"));
+        args.client_ca_file = Some(path("ca.crt"));
+        args.peer_ca_file = Some(path("ca.crt"));
+        args.proxy_client_cert_file = Some(path("front-proxy-client.crt"));
+        args.proxy_client_key_file = Some(path("front-proxy-client.key"));
+        args.api_server = self.servers.iter().map(|(name, at)| format!("{name}=https://{at}")).collect();
+        if self.front_proxies {
+            args.requestheader_client_ca_file = Some(path("front-proxy-ca.crt"));
+            args.requestheader_allowed_names = vec!["front-proxy-client".into()];
+        }
+        let loaded = Config::load_with(args, &|_| None).unwrap_or_else(|invalid| panic!("{invalid}"));
+        let bind = async |address: SocketAddr| TcpListener::bind(address).await.unwrap();
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let metrics = Some(bind(loopback).await).filter(|_| loaded.config.operating.metrics_bind.is_some());
+        let listeners =
+            Listeners { clients: vec![bind(self.listen).await], admin: bind(loopback).await, metrics };
+        let app = App::build(&loaded, listeners).unwrap();
+        if self.wait {
+            tokio::time::timeout(DEADLINE, app.readiness.ready()).await.expect("the proxy gets ready");
+        }
+        Proxy { app, _folder: folder }
+    }
+}
+
+// === impl Proxy ===
+
+impl Proxy {
+    pub fn address(&self) -> SocketAddr {
+        self.app.addresses[0]
+    }
+
+    pub async fn h2(&self, who: As<'_>) -> Client {
+        Client::connect(self.address(), who, Protocol::H2).await
+    }
+
+    pub async fn h1(&self, who: As<'_>) -> Client {
+        Client::connect(self.address(), who, Protocol::H1).await
+    }
+
+    /// A connection for bytes as they are, without a certificate.
+    pub async fn raw(&self) -> Raw {
+        Raw::connect(self.address(), None).await
+    }
+
+    /// A page of the admin listener.
+    pub async fn page(&self, target: &str) -> Reply {
+        Client::plain(self.app.admin).await.get(target).await
+    }
+
+    /// The JSON of a page below `/debug`.
+    pub async fn debug(&self, target: &str) -> Value {
+        self.page(&format!("/debug/{target}")).await.json()
+    }
+
+    /// The sum of a metric over the series whose text has all of `labels`.
+    pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let page = self.page("/metrics").await;
+        let series = page.text().lines().filter(|line| {
+            let rest = line.strip_prefix(name).unwrap_or_default();
+            rest.starts_with(['{', ' ']) && labels.iter().all(|label| rest.contains(label))
+        });
+        series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    }
+
+    pub fn freshness(&self, name: &str) -> Freshness {
+        self.app.proxy.book.catalog().servers[self.position(name)].freshness
+    }
+
+    pub async fn until_it_is(&self, name: &str, wanted: Freshness) {
+        eventually(&format!("{name} is {wanted:?}"), || self.freshness(name) == wanted).await;
+    }
+
+    pub fn target(&self, name: &str) -> &Server {
+        self.app.proxy.fleet.get(self.position(name))
+    }
+
+    pub async fn until_healthy(&self, name: &str, healthy: bool) {
+        let health = &self.target(name).health;
+        eventually(&format!("{name} healthy: {healthy}"), || health.is_healthy() == healthy).await;
+    }
+
+    /// The connections of a class to a server.
+    pub fn connections(&self, name: &str, class: Class) -> Stats {
+        self.target(name).pool(class).stats()
+    }
+
+    fn position(&self, name: &str) -> usize {
+        self.app.proxy.fleet.position(name).unwrap()
+    }
+}
