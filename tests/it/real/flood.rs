@@ -41,7 +41,7 @@ async fn a_real_server_closes_an_h2_connection_on_which_somebody_failed_to_authe
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_strangers_never_moves_a_token_callers_connection() {
     let fleet = fleet!(fleets::versions().await);
-    let proxy = Proxy::of(&fleet, Some("v136")).await;
+    let proxy = Proxy::of(fleet.cluster, Some("v136")).await;
     let bob = proxy.client(Who::Bob).await;
     let map = json!({ "metadata": { "name": "flooded" }, "data": { "round": "0" } });
     assert_eq!(bob.post(CONFIG_MAPS, &map).await.unwrap().status, 201);

@@ -51,7 +51,7 @@ async fn next(body: &mut Incoming, kind: &str) {
 
 async fn a_get_stays_fast(who: Who, class: Class) {
     let fleet = fleet!(fleets::versions_alone().await);
-    let proxy = Proxy::of(&fleet, Some("v136")).await;
+    let proxy = Proxy::of(fleet.cluster, Some("v136")).await;
     let client = proxy.client(who).await;
     let name = format!("watched-by-{}", class.as_str());
     let map = json!({ "metadata": { "name": name } });
