@@ -28,8 +28,10 @@ fn user(reply: &Reply) -> Value {
     reply.json()["status"]["userInfo"].clone()
 }
 
+type Headers = Vec<(&'static str, &'static str)>;
+
 /// Callers of every kind, and the headers that they send.
-fn callers() -> Vec<(&'static str, Who, Vec<(&'static str, &'static str)>)> {
+fn callers() -> Vec<(&'static str, Who, Headers)> {
     let impersonation = vec![
         ("impersonate-user", "carol"),
         ("impersonate-uid", "carol-uid"),
