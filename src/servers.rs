@@ -178,9 +178,8 @@ impl Server {
         Ok(self.pools.own.send(request).await?)
     }
 
-    /// The server does not answer any more: every exchange with it ends now, so that clients go elsewhere.
-    pub fn declare_dead(&self, error: &str) {
-        self.health.lost(error);
+    /// Nothing comes from the server any more: every exchange with it ends now, so that clients go elsewhere.
+    pub fn close_connections(&self) {
         for class in Class::ALL {
             self.pool(class).close_all();
         }

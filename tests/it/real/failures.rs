@@ -101,8 +101,7 @@ async fn no_failure_makes_a_client_believe_that_something_is_not_there() {
 
     let front = Proxy::of(fleet.cluster, None).await;
     let sidecar = Proxy::of(fleet.cluster, Some("old")).await;
-    let mut story =
-        Story { front: Load::start(&front), sidecar: Load::start(&sidecar), table: Vec::new() };
+    let mut story = Story { front: Load::start(&front), sidecar: Load::start(&sidecar), table: Vec::new() };
     let seconds = |seconds| sleep(Duration::from_secs(seconds));
 
     story.well("all are up").await;
