@@ -1,8 +1,9 @@
 //! A client over one connection, of which a test can see everything.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
@@ -15,6 +16,7 @@ use kube_peer_proxy::pki::Credential;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::ServerName;
 use serde_json::Value;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -41,6 +43,8 @@ pub struct Client {
     sender: Sender,
     /// Ends when the connection does.
     driver: JoinHandle<hyper::Result<()>>,
+    /// Another handle on its socket.
+    socket: socket2::Socket,
     always: HeaderMap,
 }
 
@@ -101,7 +105,9 @@ impl Client {
             As::Certificate(certificate) => (Some(certificate), None),
             As::Token(token) => (None, Some(token)),
         };
-        let io = TokioIo::new(tls(address, certificate, protocol).await.unwrap());
+        let tls = tls(address, certificate, protocol).await.unwrap();
+        let socket = SockRef::from(tls.get_ref().0).try_clone().unwrap();
+        let io = TokioIo::new(tls);
         let (sender, driver) = match protocol {
             Protocol::H1 => {
                 let (sender, connection) = http1::handshake(io).await.unwrap();
@@ -112,7 +118,7 @@ impl Client {
                 (Sender::H2(sender), tokio::spawn(connection))
             }
         };
-        let client = Self { sender, driver, always: HeaderMap::new() };
+        let client = Self { sender, driver, socket, always: HeaderMap::new() };
         match token {
             Some(token) => client.with("authorization", &format!("Bearer {token}")),
             None => client,
@@ -121,14 +127,21 @@ impl Client {
 
     /// HTTP/1.1 without TLS, as the admin listener has it.
     pub async fn plain(address: SocketAddr) -> Self {
+        Self::plain_as(address, "127.0.0.1").await
+    }
+
+    /// The same, asking for this host.
+    pub async fn plain_as(address: SocketAddr, host: &str) -> Self {
         let tcp = TcpStream::connect(address).await.unwrap();
+        let socket = SockRef::from(&tcp).try_clone().unwrap();
         let (sender, connection) = http1::handshake(TokioIo::new(tcp)).await.unwrap();
         let client = Self {
             sender: Sender::H1(Mutex::new(sender)),
             driver: tokio::spawn(connection),
+            socket,
             always: HeaderMap::new(),
         };
-        client.with("host", "127.0.0.1")
+        client.with("host", host)
     }
 
     /// Sends this header with every request from now on.
@@ -170,7 +183,8 @@ impl Client {
 
     /// The connection goes as if the process had died.
     pub fn cut(self) {
-        self.driver.abort();
+        self.socket.set_linger(Some(Duration::ZERO)).unwrap();
+        self.socket.shutdown(Shutdown::Both).unwrap();
     }
 
     async fn send(&self, request: Request<Body>) -> hyper::Result<Response<Incoming>> {
