@@ -152,11 +152,7 @@ impl Server {
             | StatusCode::NOT_MODIFIED
             | StatusCode::FORBIDDEN
             | StatusCode::NOT_FOUND
-            | StatusCode::CONFLICT => {
-                if !self.proven.contains(&token) {
-                    self.proven.insert(token);
-                }
-            }
+            | StatusCode::CONFLICT => self.proven.insert(token),
             StatusCode::UNAUTHORIZED => self.proven.remove(&token),
             _ => {}
         }
