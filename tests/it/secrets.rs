@@ -59,7 +59,10 @@ async fn i12_a_token_appears_in_no_log_no_metric_and_no_page() {
             assert!(!reply.text().contains(CANARY));
         }
         let raw = proxy.raw().await;
-        raw.ask(&format!("GET / HTTP/1.1\nHost: k8s\nAuthorization: Bearer {CANARY}\nHost: twice\n\n")).await;
+        raw.ask(&format!(
+            "GET / HTTP/1.1\nHost: k8s\nAuthorization: Bearer {CANARY}\nHost: twice\nConnection: close\n\n"
+        ))
+        .await;
 
         eventually("the last access line is there", || logs.text().contains("refused")).await;
         let text = logs.text();

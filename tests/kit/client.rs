@@ -13,6 +13,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kube_peer_proxy::body::{self, Body};
 use kube_peer_proxy::pki::Credential;
+use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::ServerName;
 use serde_json::Value;
@@ -37,6 +38,8 @@ pub enum As<'a> {
 pub enum Protocol {
     H1,
     H2,
+    /// HTTP/2 over TLS 1.2.
+    OldTls,
 }
 
 pub struct Client {
@@ -77,8 +80,9 @@ pub async fn tls(
     let mut roots = RootCertStore::empty();
     roots.add(PKI.cluster_ca.cert().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let versions = if protocol == Protocol::OldTls { &[&TLS12][..] } else { &[&TLS13, &TLS12] };
     let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots);
     let mut config = match certificate {
@@ -87,7 +91,7 @@ pub async fn tls(
     };
     config.alpn_protocols = match protocol {
         Protocol::H1 => vec![b"http/1.1".to_vec()],
-        Protocol::H2 => vec![b"h2".to_vec()],
+        Protocol::H2 | Protocol::OldTls => vec![b"h2".to_vec()],
     };
     let tcp = TcpStream::connect(address).await?;
     tcp.set_nodelay(true)?;
@@ -113,7 +117,7 @@ impl Client {
                 let (sender, connection) = http1::handshake(io).await.unwrap();
                 (Sender::H1(Mutex::new(sender)), tokio::spawn(connection))
             }
-            Protocol::H2 => {
+            Protocol::H2 | Protocol::OldTls => {
                 let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
                 (Sender::H2(sender), tokio::spawn(connection))
             }
