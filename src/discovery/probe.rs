@@ -59,6 +59,8 @@ impl Probe {
         self.refresh.asked_once().await;
         let mut seen = self.server.health.losses();
         let mut lost = !self.server.health.is_connected();
+        // `/readyz` was 200 once, so our user may read it.
+        let mut may_read = false;
         let mut next = Instant::now();
         loop {
             let earliest = Instant::now() + MIN_INTERVAL;
@@ -66,7 +68,7 @@ impl Probe {
                 () = time::sleep_until(next) => {}
                 () = self.server.health.changed() => time::sleep_until(earliest.min(next)).await,
             }
-            let there = self.ask().await;
+            let there = self.ask(&mut may_read).await;
             let losses = self.server.health.losses();
             lost |= losses != seen || !there;
             seen = losses;
@@ -77,13 +79,15 @@ impl Probe {
                 self.refresh.ask(Trigger::Reconnect);
             }
             self.metrics.servers.healthy(&self.server.name, self.server.health.is_healthy());
-            let wait = if there { self.schedule.interval } else { self.schedule.interval / 5 };
+            // Whoever is expected back is looked for more often.
+            let well = there && self.server.health.is_ready();
+            let wait = if well { self.schedule.interval } else { self.schedule.interval / 5 };
             next = Instant::now() + jitter(wait);
         }
     }
 
     /// Whether the server is there.
-    async fn ask(&self) -> bool {
+    async fn ask(&self, may_read: &mut bool) -> bool {
         let health = &self.server.health;
         let mut answered = self.answer().await;
         if answered.is_err() && health.is_connected() {
@@ -93,7 +97,8 @@ impl Probe {
         match answered {
             Ok(status) => {
                 health.contact();
-                health.ready(!status.is_server_error());
+                *may_read |= status == StatusCode::OK;
+                health.ready(says_ready(status, *may_read));
                 self.metrics.servers.probed(&self.server.name, "ok");
                 true
             }
@@ -130,5 +135,27 @@ impl Probe {
         self.book.write(self.number, change).await;
         let freshness = self.book.catalog().servers[self.number].freshness();
         self.metrics.discovery.freshness(&self.server.name, freshness.as_str());
+    }
+}
+
+/// What an answer of `/readyz` means.
+///
+/// A kube-apiserver that has not read its roles yet refuses even this, with 403. But where our user may never
+/// read it, anything but a 5xx has to do.
+fn says_ready(status: StatusCode, may_read: bool) -> bool {
+    status == StatusCode::OK || !(may_read || status.is_server_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_403_of_readyz_is_believed_from_a_server_that_allowed_it_before() {
+        for may_read in [false, true] {
+            assert!(says_ready(StatusCode::OK, may_read));
+            assert!(!says_ready(StatusCode::INTERNAL_SERVER_ERROR, may_read));
+            assert_eq!(says_ready(StatusCode::FORBIDDEN, may_read), !may_read);
+        }
     }
 }

@@ -192,6 +192,9 @@ impl Task {
     async fn succeeded(&mut self, fetched: Fetched, losses: u64, trigger: Trigger) {
         let Fetched { document, ready } = fetched;
         self.server.health.contact();
+        if !ready {
+            self.server.health.ready(false);
+        }
         self.server.health.fetched(Ok(()));
         // What was lost while we asked makes the answer an old one.
         let settled = ready && losses == self.server.health.losses();

@@ -17,7 +17,7 @@ pub struct Health {
     connected: AtomicBool,
     /// The last discovery fetch worked.
     fetched: AtomicBool,
-    /// `/readyz` did not answer with a 5xx.
+    /// `/readyz` said so, and contact was not lost since.
     ready: AtomicBool,
     /// Our own connection is HTTP/2, whose PING tells a slow server from a dead one.
     http2: AtomicBool,
@@ -59,6 +59,11 @@ impl Health {
         self.connected.load(Ordering::Relaxed)
     }
 
+    /// Whether `/readyz` said so, the last time and since contact was lost.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
     /// How often contact was lost so far.
     pub fn losses(&self) -> u64 {
         self.losses.load(Ordering::Acquire)
@@ -92,7 +97,11 @@ impl Health {
     }
 
     /// A connect failed, or the server was declared dead.
+    ///
+    /// It is not ready either until it says so: a kube-apiserver that starts accepts connections before it has
+    /// read its roles, and answers 403 to whom it does not know yet.
     pub fn lost(&self, error: impl Into<String>) {
+        self.ready.store(false, Ordering::Relaxed);
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.into());
         if self.connected.swap(false, Ordering::Relaxed) {
             self.losses.fetch_add(1, Ordering::Release);
@@ -127,5 +136,24 @@ impl Health {
     /// Ends when contact was lost or broken, or somebody should look; at once if that happened since the last call.
     pub async fn changed(&self) {
         self.changed.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_was_lost_is_not_healthy_before_it_says_that_it_is_ready() {
+        let health = Health::default();
+        health.contact();
+        health.fetched(Ok(()));
+        assert!(health.is_healthy());
+        health.lost("connection refused");
+        assert!(!health.is_healthy());
+        health.connected(true);
+        assert!(!health.is_healthy());
+        health.ready(true);
+        assert!(health.is_healthy());
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Seen {
     pub(super) found: u32,
     /// The object is said not to exist. It does.
     pub(super) not_found: u32,
+    /// A server that has not read its roles yet refused.
+    pub(super) forbidden: u32,
     /// 503 with Retry-After, for the object.
     pub(super) unavailable: u32,
     /// Discovery, with the resource.
@@ -52,17 +54,18 @@ pub(super) struct Load {
 
 impl Seen {
     pub(super) const HEADINGS: &str =
-        "| object 200 |  404 |  503 | discovery right | vanished | 503 | broken | slowest";
+        "| object 200 |  404 | 403 |  503 | discovery right | vanished | 503 | broken | slowest";
 
     pub(super) fn all_well(&self) -> bool {
-        let Self { not_found, unavailable, vanished, undiscovered, broken, odd, .. } = self;
-        not_found + unavailable + vanished + undiscovered + broken == 0 && odd.is_empty()
+        let Self { not_found, forbidden, unavailable, vanished, undiscovered, broken, odd, .. } = self;
+        not_found + forbidden + unavailable + vanished + undiscovered + broken == 0 && odd.is_empty()
     }
 
     fn object(&mut self, reply: &Reply) {
         match reply.status {
             200 => self.found += 1,
             404 => self.not_found += 1,
+            403 => self.forbidden += 1,
             503 if reply.header("retry-after") != "" => self.unavailable += 1,
             _ => self.odd(reply),
         }
@@ -84,11 +87,12 @@ impl Seen {
 
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { found, not_found, unavailable, listed, vanished, undiscovered, broken, .. } = self;
+        let Self { found, not_found, forbidden, unavailable, listed, vanished, undiscovered, broken, .. } =
+            self;
         write!(
             f,
-            "| {found:10} | {not_found:4} | {unavailable:4} | {listed:15} | {vanished:8} | {undiscovered:3} | \
-             {broken:6} | {:.2?}",
+            "| {found:10} | {not_found:4} | {forbidden:3} | {unavailable:4} | {listed:15} | {vanished:8} | \
+             {undiscovered:3} | {broken:6} | {:.2?}",
             self.slowest
         )
     }
