@@ -68,7 +68,6 @@ pub struct Reply {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
-    pub trailers: Option<HeaderMap>,
 }
 
 /// TLS to an address, as seen by a client that trusts the PKI's cluster CA.
@@ -255,8 +254,7 @@ impl Reply {
     pub async fn of(response: Response<Incoming>) -> Self {
         let (parts, body) = response.into_parts();
         let body = timeout(DEADLINE, body.collect()).await.expect("a body in time").unwrap();
-        let trailers = body.trailers().cloned();
-        Self { status: parts.status, headers: parts.headers, body: body.to_bytes(), trailers }
+        Self { status: parts.status, headers: parts.headers, body: body.to_bytes() }
     }
 
     pub fn json(&self) -> Value {

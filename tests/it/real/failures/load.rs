@@ -66,7 +66,7 @@ impl Seen {
             200 => self.found += 1,
             404 => self.not_found += 1,
             403 => self.forbidden += 1,
-            503 if reply.header("retry-after") != "" => self.unavailable += 1,
+            503 if !reply.header("retry-after").is_empty() => self.unavailable += 1,
             _ => self.odd(reply),
         }
     }
@@ -75,7 +75,7 @@ impl Seen {
         match reply.status {
             200 if reply.lists(GROUP, "v1", "mutatingadmissionpolicies") => self.listed += 1,
             200 => self.vanished += 1,
-            503 if reply.header("retry-after") != "" => self.undiscovered += 1,
+            503 if !reply.header("retry-after").is_empty() => self.undiscovered += 1,
             _ => self.odd(reply),
         }
     }

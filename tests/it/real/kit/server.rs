@@ -33,7 +33,6 @@ pub(crate) struct Spec {
 /// A kube-apiserver that can be killed and started again.
 pub(crate) struct ApiServer {
     pub(crate) name: &'static str,
-    pub(crate) version: Version,
     pub(crate) addr: SocketAddr,
     pub(crate) dir: PathBuf,
     command: Vec<String>,
@@ -111,7 +110,7 @@ impl ApiServer {
         }
         command.extend(spec.flags.iter().map(|flag| (*flag).to_owned()));
         let addr = (Ipv4Addr::LOCALHOST, port).into();
-        Self { name: spec.name, version: spec.version, addr, dir, command, process: Mutex::new(None) }
+        Self { name: spec.name, addr, dir, command, process: Mutex::new(None) }
     }
 
     pub(crate) fn url(&self) -> String {
