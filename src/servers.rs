@@ -152,11 +152,7 @@ impl Server {
             | StatusCode::NOT_MODIFIED
             | StatusCode::FORBIDDEN
             | StatusCode::NOT_FOUND
-            | StatusCode::CONFLICT => {
-                if !self.proven.contains(&token) {
-                    self.proven.insert(token);
-                }
-            }
+            | StatusCode::CONFLICT => self.proven.insert(token),
             StatusCode::UNAUTHORIZED => self.proven.remove(&token),
             _ => {}
         }
@@ -178,9 +174,8 @@ impl Server {
         Ok(self.pools.own.send(request).await?)
     }
 
-    /// The server does not answer any more: every exchange with it ends now, so that clients go elsewhere.
-    pub fn declare_dead(&self, error: &str) {
-        self.health.lost(error);
+    /// Nothing comes from the server any more: every exchange with it ends now, so that clients go elsewhere.
+    pub fn close_connections(&self) {
         for class in Class::ALL {
             self.pool(class).close_all();
         }

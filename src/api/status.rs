@@ -6,6 +6,7 @@
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde::Deserialize;
 
+use super::media_type::{self, Media};
 use crate::body::{self, Body};
 
 mod protobuf;
@@ -124,19 +125,12 @@ impl Status {
 }
 
 impl Encoding {
-    /// The first of the two in a request's `Accept`; JSON if neither stands there.
+    /// The one that a request's `Accept` prefers; JSON if nothing suits.
     pub fn preferred(request: &HeaderMap) -> Self {
-        request
-            .get_all(header::ACCEPT)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .find_map(|clause| match clause.split(';').next().unwrap_or_default().trim() {
-                PROTOBUF => Some(Self::Protobuf),
-                "application/json" | "application/*" | "*/*" => Some(Self::Json),
-                _ => None,
-            })
-            .unwrap_or_default()
+        match media_type::negotiate(request.get(header::ACCEPT).map(HeaderValue::as_bytes)) {
+            Some(Media::Protobuf) => Self::Protobuf,
+            _ => Self::Json,
+        }
     }
 }
 

@@ -107,7 +107,8 @@ impl Fetcher {
             return Ok(Fetched { document: None, ready: true });
         };
         let Some(known) = known else {
-            let ready = self.is_ready(server).await;
+            // Who may read discovery and not this will have to do without.
+            let ready = self.readyz(server).await.is_some_and(|status| !status.is_server_error());
             return Ok(Fetched { document: Some(Arc::new(fetched)), ready });
         };
         let Some(dropped) = known.dropped_by(&fetched) else {
@@ -203,10 +204,11 @@ impl Fetcher {
     }
 
     async fn is_ready(&self, server: &Arc<Server>) -> bool {
-        let limit = self.bounds.probe_timeout;
-        time::timeout(limit, self.probe(server))
-            .await
-            .is_ok_and(|answer| answer.is_ok_and(|status| status == StatusCode::OK))
+        self.readyz(server).await == Some(StatusCode::OK)
+    }
+
+    async fn readyz(&self, server: &Arc<Server>) -> Option<StatusCode> {
+        time::timeout(self.bounds.probe_timeout, self.probe(server)).await.ok()?.ok()
     }
 
     fn request(&self, path: &'static str) -> Request<Body> {

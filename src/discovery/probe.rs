@@ -1,8 +1,8 @@
 //! One task per API server that asks whether it is there and ready, beside [`super::refresh`].
 //!
 //! It has connections of its own ([`crate::servers::Class::Own`]), so that clients who fill theirs say nothing of
-//! the server, and it closes connections only on the word of their own PING: a server that answers slowly is
-//! not ready, but its watches are well.
+//! the server. A server that answers slowly is not ready, but its watches are well; only when nothing has come from
+//! it for as long as a hung connection is given are its connections closed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -89,21 +89,11 @@ impl Probe {
     /// Whether the server is there.
     async fn ask(&self, may_read: &mut bool) -> bool {
         let health = &self.server.health;
-        let mut answer = std::pin::pin!(self.fetcher.probe(&self.server));
-        let answered = match time::timeout(self.schedule.slow_after, answer.as_mut()).await {
-            Ok(answered) => answered,
-            Err(_) => {
-                health.ready(false);
-                self.metrics.servers.probed(&self.server.name, "slow");
-                // The PING of the connection ends this before the timeout, if the server hangs and speaks
-                // HTTP/2.
-                let rest = self.schedule.dead_after.saturating_sub(self.schedule.slow_after);
-                let limit = rest + self.schedule.slow_after / 2;
-                time::timeout(limit, answer)
-                    .await
-                    .unwrap_or(Err(FetchError::Timeout(self.schedule.dead_after)))
-            }
-        };
+        let mut answered = self.answer().await;
+        if answered.is_err() && health.is_connected() {
+            // A connection that ends under a question says less than one that cannot be had.
+            answered = self.answer().await;
+        }
         match answered {
             Ok(status) => {
                 health.contact();
@@ -116,10 +106,29 @@ impl Probe {
             Err(FetchError::Timeout(_)) if health.speaks_http2() => true,
             Err(error) => {
                 self.metrics.servers.probed(&self.server.name, "failed");
-                self.server.declare_dead(&error.to_string());
+                health.lost(error.to_string());
+                let silent =
+                    health.last_contact().is_none_or(|last| last.elapsed() >= self.schedule.dead_after);
+                if silent {
+                    self.server.close_connections();
+                }
                 false
             }
         }
+    }
+
+    /// What `/readyz` says, within the time in which the PING of the connection would have found out that the
+    /// server hangs.
+    async fn answer(&self) -> Result<StatusCode, FetchError> {
+        let Schedule { slow_after, dead_after, .. } = self.schedule;
+        let mut answer = std::pin::pin!(self.fetcher.probe(&self.server));
+        if let Ok(answered) = time::timeout(slow_after, answer.as_mut()).await {
+            return answered;
+        }
+        self.server.health.ready(false);
+        self.metrics.servers.probed(&self.server.name, "slow");
+        let rest = dead_after.saturating_sub(slow_after) + slow_after / 2;
+        time::timeout(rest, answer).await.unwrap_or(Err(FetchError::Timeout(dead_after)))
     }
 
     async fn write(&self, change: fn(&mut Knowledge)) {

@@ -1,1 +1,167 @@
+//! The program itself: arguments, exit codes, and a run from start to SIGTERM.
 
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use kube_peer_proxy::embedded::Recorded::V1_32;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::time::timeout;
+
+use crate::kit::client::Protocol;
+use crate::kit::{As, Client, Cluster, DEADLINE, PKI};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_kube-peer-proxy");
+
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } =
+        Command::new(PROGRAM).args(arguments).env_clear().output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+#[test]
+fn serve_with_faults_exits_64_and_names_every_key() {
+    let (code, _, stderr) = run(&[
+        "serve",
+        "--api-server=a=http://127.0.0.1:1",
+        "--api-server=nonsense",
+        "--home=b",
+        "--home-preference=biggest",
+        "--secure-port=70000",
+        "--bind-address=everywhere",
+        "--stale-after=soon",
+        "--reroute=perhaps",
+        "--merge=2",
+        "--admin-bind-address=0.0.0.0:8090",
+        "--trusted-proxy-cidrs=10.0.0.0/64",
+        "--client-ca-file=/nonexistent/ca.crt",
+        "--log-level=,=",
+    ]);
+    assert_eq!(code, 64, "{stderr}");
+    for key in [
+        "--tls-cert-file",
+        "--tls-private-key-file",
+        "--api-server",
+        "--home",
+        "--home-preference",
+        "--secure-port",
+        "--bind-address",
+        "--stale-after",
+        "--reroute",
+        "--merge",
+        "--admin-bind-address",
+        "--trusted-proxy-cidrs",
+        "--client-ca-file",
+        "--log-level",
+    ] {
+        let named =
+            stderr.lines().any(|line| line.contains(&format!("{key}:")) || line.contains(&format!("{key} ")));
+        assert!(named, "{key} in\n{stderr}");
+    }
+}
+
+#[test]
+fn bad_usage_exits_64_and_help_exits_0() {
+    for arguments in [&["serve", "--no-such-flag"][..], &["no-such-command"], &[]] {
+        let (code, stdout, stderr) = run(arguments);
+        assert_eq!((code, stdout.as_str()), (64, ""), "{arguments:?}");
+        assert!(!stderr.is_empty());
+    }
+    for arguments in [&["--help"][..], &["serve", "--help"], &["--version"]] {
+        let (code, stdout, _) = run(arguments);
+        assert!(code == 0 && !stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn an_unknown_key_in_the_file_exits_64_and_is_named_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("proxy.yaml");
+    std::fs::write(&file, "securePort: 8443\nsecurePorts: 8443\n").unwrap();
+    let (code, _, stderr) = run(&["serve", "--config", file.to_str().unwrap()]);
+    assert_eq!(code, 64);
+    assert!(stderr.contains("securePorts") && stderr.contains("proxy.yaml:2"), "{stderr}");
+}
+
+#[test]
+fn the_demo_plays_its_story_and_exits_0() {
+    let (code, stdout, stderr) = run(&["demo", "--check"]);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    assert!(stdout.contains("steps passed"), "{stdout}");
+}
+
+/// The flags of a sidecar of one server.
+fn flags(folder: &Path, server: &str) -> Vec<String> {
+    let file = |flag: &str, name: &str| format!("--{flag}={}", folder.join(name).display());
+    vec![
+        "serve".into(),
+        "--bind-address=127.0.0.1".into(),
+        "--secure-port=0".into(),
+        "--admin-bind-address=127.0.0.1:0".into(),
+        "--log-format=json".into(),
+        format!("--api-server=a={server}"),
+        "--home=a".into(),
+        file("tls-cert-file", "proxy.crt"),
+        file("tls-private-key-file", "proxy.key"),
+        file("client-ca-file", "ca.crt"),
+        file("peer-ca-file", "ca.crt"),
+        file("proxy-client-cert-file", "front-proxy-client.crt"),
+        file("proxy-client-key-file", "front-proxy-client.key"),
+    ]
+}
+
+#[tokio::test]
+async fn serve_runs_until_sigterm_and_exits_0() {
+    let cluster = Cluster::start(&[V1_32]).await;
+    let folder = tempfile::tempdir().unwrap();
+    PKI.write(folder.path(), false).unwrap();
+    let mut child = tokio::process::Command::new(PROGRAM)
+        .args(flags(folder.path(), &cluster.server("v132").url()))
+        .env_clear()
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let address = loop {
+        let line =
+            timeout(DEADLINE, lines.next_line()).await.unwrap().unwrap().expect("it listens before it ends");
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        if line["message"] == "listening" {
+            break line["address"].as_str().unwrap().parse().unwrap();
+        }
+    };
+    let admin = Client::connect(address, As::Certificate(&PKI.admin), Protocol::H2).await;
+    assert_eq!(admin.get("/version").await.json()["minor"], "32");
+    let id = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    let status = timeout(DEADLINE, child.wait()).await.expect("it ends").unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_exits_1_and_names_the_flag() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    PKI.write(folder.path(), false).unwrap();
+    let mut arguments = flags(folder.path(), "https://127.0.0.1:1");
+    arguments.push(format!("--secure-port={}", taken.local_addr().unwrap().port()));
+    arguments.retain(|one| one != "--secure-port=0");
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let (code, _, stderr) = run(&arguments);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("--secure-port"), "{stderr}");
+}
+
+#[test]
+fn certs_writes_files_that_config_check_accepts() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("pki");
+    let (code, _, stderr) = run(&["certs", "--dir", place.to_str().unwrap()]);
+    assert_eq!(code, 0, "{stderr}");
+    let mut arguments = flags(&place, "https://127.0.0.1:6443");
+    arguments.splice(..1, ["config".to_owned(), "check".to_owned()]);
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let (code, stdout, stderr) = run(&arguments);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+}

@@ -186,7 +186,7 @@ async fn connections_that_nobody_uses_are_closed() {
     let live = |class| proxy.connections("v136", class).live;
     assert!(live(Class::Token) > 0 && live(Class::Unproven) > 0);
     eventually("they are closed", || live(Class::Token) == 0 && live(Class::Unproven) == 0).await;
-    assert_eq!(live(Class::Identity), 1, "our own probes keep that one");
+    assert_eq!(live(Class::Own), 1, "our own probes keep that one");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,8 +1,9 @@
 //! A client over one connection, of which a test can see everything.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
@@ -12,9 +13,11 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kube_peer_proxy::body::{self, Body};
 use kube_peer_proxy::pki::Credential;
+use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::ServerName;
 use serde_json::Value;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -35,12 +38,16 @@ pub enum As<'a> {
 pub enum Protocol {
     H1,
     H2,
+    /// HTTP/2 over TLS 1.2.
+    OldTls,
 }
 
 pub struct Client {
     sender: Sender,
     /// Ends when the connection does.
     driver: JoinHandle<hyper::Result<()>>,
+    /// Another handle on its socket.
+    socket: socket2::Socket,
     always: HeaderMap,
 }
 
@@ -61,7 +68,6 @@ pub struct Reply {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
-    pub trailers: Option<HeaderMap>,
 }
 
 /// TLS to an address, as seen by a client that trusts the PKI's cluster CA.
@@ -73,8 +79,9 @@ pub async fn tls(
     let mut roots = RootCertStore::empty();
     roots.add(PKI.cluster_ca.cert().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let versions = if protocol == Protocol::OldTls { &[&TLS12][..] } else { &[&TLS13, &TLS12] };
     let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots);
     let mut config = match certificate {
@@ -83,7 +90,7 @@ pub async fn tls(
     };
     config.alpn_protocols = match protocol {
         Protocol::H1 => vec![b"http/1.1".to_vec()],
-        Protocol::H2 => vec![b"h2".to_vec()],
+        Protocol::H2 | Protocol::OldTls => vec![b"h2".to_vec()],
     };
     let tcp = TcpStream::connect(address).await?;
     tcp.set_nodelay(true)?;
@@ -101,18 +108,20 @@ impl Client {
             As::Certificate(certificate) => (Some(certificate), None),
             As::Token(token) => (None, Some(token)),
         };
-        let io = TokioIo::new(tls(address, certificate, protocol).await.unwrap());
+        let tls = tls(address, certificate, protocol).await.unwrap();
+        let socket = SockRef::from(tls.get_ref().0).try_clone().unwrap();
+        let io = TokioIo::new(tls);
         let (sender, driver) = match protocol {
             Protocol::H1 => {
                 let (sender, connection) = http1::handshake(io).await.unwrap();
                 (Sender::H1(Mutex::new(sender)), tokio::spawn(connection))
             }
-            Protocol::H2 => {
+            Protocol::H2 | Protocol::OldTls => {
                 let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
                 (Sender::H2(sender), tokio::spawn(connection))
             }
         };
-        let client = Self { sender, driver, always: HeaderMap::new() };
+        let client = Self { sender, driver, socket, always: HeaderMap::new() };
         match token {
             Some(token) => client.with("authorization", &format!("Bearer {token}")),
             None => client,
@@ -121,14 +130,21 @@ impl Client {
 
     /// HTTP/1.1 without TLS, as the admin listener has it.
     pub async fn plain(address: SocketAddr) -> Self {
+        Self::plain_as(address, "127.0.0.1").await
+    }
+
+    /// The same, asking for this host.
+    pub async fn plain_as(address: SocketAddr, host: &str) -> Self {
         let tcp = TcpStream::connect(address).await.unwrap();
+        let socket = SockRef::from(&tcp).try_clone().unwrap();
         let (sender, connection) = http1::handshake(TokioIo::new(tcp)).await.unwrap();
         let client = Self {
             sender: Sender::H1(Mutex::new(sender)),
             driver: tokio::spawn(connection),
+            socket,
             always: HeaderMap::new(),
         };
-        client.with("host", "127.0.0.1")
+        client.with("host", host)
     }
 
     /// Sends this header with every request from now on.
@@ -170,7 +186,8 @@ impl Client {
 
     /// The connection goes as if the process had died.
     pub fn cut(self) {
-        self.driver.abort();
+        self.socket.set_linger(Some(Duration::ZERO)).unwrap();
+        self.socket.shutdown(Shutdown::Both).unwrap();
     }
 
     async fn send(&self, request: Request<Body>) -> hyper::Result<Response<Incoming>> {
@@ -237,8 +254,7 @@ impl Reply {
     pub async fn of(response: Response<Incoming>) -> Self {
         let (parts, body) = response.into_parts();
         let body = timeout(DEADLINE, body.collect()).await.expect("a body in time").unwrap();
-        let trailers = body.trailers().cloned();
-        Self { status: parts.status, headers: parts.headers, body: body.to_bytes(), trailers }
+        Self { status: parts.status, headers: parts.headers, body: body.to_bytes() }
     }
 
     pub fn json(&self) -> Value {

@@ -34,6 +34,8 @@ pub struct ProxyBuilder {
 /// A proxy that runs until this is dropped.
 pub struct Proxy {
     pub app: App,
+    /// Where scrapers find it, if they do.
+    pub metrics: Option<SocketAddr>,
     _folder: TempDir,
 }
 
@@ -133,13 +135,14 @@ impl ProxyBuilder {
         let bind = async |address: SocketAddr| TcpListener::bind(address).await.unwrap();
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let metrics = Some(bind(loopback).await).filter(|_| loaded.config.operating.metrics_bind.is_some());
+        let scraped = metrics.as_ref().map(|listener| listener.local_addr().unwrap());
         let listeners =
             Listeners { clients: vec![bind(self.listen).await], admin: bind(loopback).await, metrics };
         let app = App::build(&loaded, listeners).unwrap();
         if self.wait {
             tokio::time::timeout(DEADLINE, app.readiness.ready()).await.expect("the proxy gets ready");
         }
-        Proxy { app, _folder: folder }
+        Proxy { app, metrics: scraped, _folder: folder }
     }
 }
 

@@ -29,10 +29,7 @@ fn the_encoding_is_the_one_that_the_client_prefers() {
         ("application/vnd.kubernetes.protobuf", PROTOBUF),
         ("application/vnd.kubernetes.protobuf,application/json", PROTOBUF),
         ("application/json, application/vnd.kubernetes.protobuf", "application/json"),
-        (
-            "application/json;as=Table;g=meta.k8s.io;v=v1,application/vnd.kubernetes.protobuf",
-            "application/json",
-        ),
+        ("application/json;as=Table;g=meta.k8s.io;v=v1,application/vnd.kubernetes.protobuf", PROTOBUF),
         ("text/html", "application/json"),
     ] {
         let (parts, _) = answer(Status::bad_request("no"), accept);

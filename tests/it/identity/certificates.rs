@@ -7,7 +7,8 @@ use kube_peer_proxy::pki::{Authority, Leaf};
 use sha2::{Digest, Sha256};
 
 use super::{alone, last, review, user_of, values};
-use crate::kit::{As, BOB, PKI, certificate, until};
+use crate::kit::client::Protocol;
+use crate::kit::{As, BOB, Client, PKI, certificate, until};
 
 #[tokio::test]
 async fn the_last_common_name_all_organizations_the_uid_and_the_fingerprint_are_stamped() {
@@ -80,4 +81,15 @@ async fn a_certificate_without_a_common_name_names_nobody() {
     let nameless = PKI.cluster_ca.issue(&Leaf::client("").group("dev")).unwrap();
     proxy.h2(As::Certificate(&nameless)).await.get("/version").await;
     assert_eq!(user_of(&last(&cluster)).name, "system:anonymous");
+}
+
+#[tokio::test]
+async fn a_certificate_shown_over_tls_1_2_counts_as_well() {
+    let (cluster, proxy) = alone().await;
+    let jane = certificate("jane", &["dev"]);
+    let stranger = Authority::new("stranger").unwrap().issue(&Leaf::client("jane")).unwrap();
+    let old = async |who| Client::connect(proxy.address(), who, Protocol::OldTls).await;
+    assert_eq!(old(As::Certificate(&jane)).await.get("/version").await.status, 200);
+    assert_eq!(user_of(&last(&cluster)).name, "jane");
+    old(As::Certificate(&stranger)).await.get("/version").await.refused(401);
 }

@@ -28,10 +28,11 @@ fn user(reply: &Reply) -> Value {
     reply.json()["status"]["userInfo"].clone()
 }
 
-type Headers = Vec<(&'static str, &'static str)>;
+/// A name for messages, the client, and the headers that it sends.
+type Case = (&'static str, Who, Vec<(&'static str, &'static str)>);
 
 /// Callers of every kind, and the headers that they send.
-fn callers() -> Vec<(&'static str, Who, Headers)> {
+fn callers() -> Vec<Case> {
     let impersonation = vec![
         ("impersonate-user", "carol"),
         ("impersonate-uid", "carol-uid"),
