@@ -151,7 +151,8 @@ impl Proxy {
         let exchange = self.read(parts, authority, &connection)?;
         record.called_by(&exchange.caller);
 
-        let long_running = info.is_long_running();
+        // The predicate of kube-apiserver knows one path that is no resource: profiles take their time.
+        let long_running = info.is_long_running() || decoded.starts_with("/debug/pprof/");
         let answered = async {
             match self.merged_discovery(&decoded, &exchange) {
                 Some((path, form)) => self.discovery(path, form, &exchange, record).await,

@@ -13,72 +13,18 @@ use super::{
     render::Rendered,
 };
 use crate::{
-    api::{discovery::GroupDiscoveryList, request_info::RequestInfo},
+    api::request_info::RequestInfo,
     servers::source::{Fleet, ServerSet},
 };
 
+mod document;
 mod index;
+mod knowledge;
 
+pub use document::{DiscoveryPath, Document, Part};
 use index::Index;
-
-/// How far what we know of a server may be trusted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Freshness {
-    /// Never heard since start, or reconnected after a loss and not fetched yet.
-    #[default]
-    Unknown,
-    /// Contact is confirmed, and nothing said that the document changed since the last good fetch.
-    Fresh,
-    /// Contact is lost, or the last fetch failed.
-    Stale,
-}
-
-/// What one server said that it serves.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Document {
-    /// `/api`: the core group.
-    pub api: Part,
-    /// `/apis`: every other group.
-    pub apis: Part,
-    /// `major.minor` of `/version`.
-    pub version: Option<(u32, u32)>,
-}
-
-/// One of the two discovery documents of a server.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Part {
-    /// Groups, versions, resources.
-    pub list: GroupDiscoveryList,
-    /// The server's own `ETag`, quotes included, to ask for changes with.
-    pub etag: Option<String>,
-}
-
-/// What we know of one server.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Knowledge {
-    /// The last good document; a failure never removes it (I7).
-    pub document: Option<Arc<Document>>,
-    /// Contact is lost.
-    pub lost: bool,
-    /// How the last fetch ended, if what it brought is still to be believed.
-    pub fetch: Fetch,
-}
-
-/// How far the last fetch is to be believed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fetch {
-    /// There was none.
-    #[default]
-    Never,
-    /// Something said since that the document may have changed, and another fetch is on its way.
-    Due,
-    /// The same, and the other fetch failed.
-    Overdue,
-    /// It succeeded.
-    Good,
-    /// It failed, after one that succeeded.
-    Failed,
-}
+pub use index::Serving;
+pub use knowledge::{Fetch, Freshness, Knowledge};
 
 /// One snapshot.
 pub struct Catalog {
@@ -104,15 +50,6 @@ pub struct Book {
     facts: Mutex<Vec<Knowledge>>,
     current: ArcSwap<Catalog>,
     published: watch::Sender<u64>,
-}
-
-/// What a catalog says of one request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Serving {
-    /// Servers that list it, in a group-version that they do not call Stale themselves.
-    pub current: ServerSet,
-    /// Servers that list it in a group-version that they call Stale: its extension server is away.
-    pub stale: ServerSet,
 }
 
 // === impl Catalog ===
@@ -168,139 +105,6 @@ impl Catalog {
     }
 }
 
-/// The two paths of aggregated discovery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DiscoveryPath {
-    /// The core group.
-    Api,
-    /// All other groups.
-    Apis,
-}
-
-// === impl DiscoveryPath ===
-
-impl DiscoveryPath {
-    /// Exactly `/api` or `/apis`, as upstream: with a trailing slash it is another handler.
-    pub fn of(path: &str) -> Option<Self> {
-        match path {
-            "/api" => Some(Self::Api),
-            "/apis" => Some(Self::Apis),
-            _ => None,
-        }
-    }
-
-    /// The path itself.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Api => "/api",
-            Self::Apis => "/apis",
-        }
-    }
-}
-
-// === impl Knowledge ===
-
-impl Knowledge {
-    /// How far to trust it.
-    pub fn freshness(&self) -> Freshness {
-        match (self.fetch, self.lost) {
-            (Fetch::Never | Fetch::Due | Fetch::Overdue, _) => Freshness::Unknown,
-            (Fetch::Good, false) => Freshness::Fresh,
-            (Fetch::Good, true) | (Fetch::Failed, _) => Freshness::Stale,
-        }
-    }
-
-    /// Whether its group-versions are Current in documents. A server that is only being asked again stays so
-    /// until that fails: clients drop a Stale group-version whole, and a moment's doubt is no reason for that.
-    fn is_believed_in_documents(&self) -> bool {
-        !self.lost && matches!(self.fetch, Fetch::Good | Fetch::Due)
-    }
-
-    /// Whether the other would make the same catalog.
-    fn shows_as(&self, other: &Self) -> bool {
-        let same_document = match (&self.document, &other.document) {
-            (Some(old), Some(new)) => Arc::ptr_eq(old, new) || old == new,
-            (None, None) => true,
-            _ => false,
-        };
-        same_document
-            && self.freshness() == other.freshness()
-            && self.is_believed_in_documents() == other.is_believed_in_documents()
-    }
-
-    /// Contact is lost: nothing is confirmed any more.
-    pub fn contact_lost(&mut self) {
-        self.lost = true;
-    }
-
-    /// Contact is back, maybe with another process.
-    pub fn contact_back(&mut self) {
-        self.lost = false;
-        self.doubt();
-    }
-
-    /// The document may have changed.
-    pub fn doubt(&mut self) {
-        if self.fetch != Fetch::Never {
-            self.fetch = Fetch::Due;
-        }
-    }
-
-    /// A fetch succeeded; `document` if it brought another one. `settled` says that nothing happened meanwhile
-    /// that makes the answer an old one, and that the server was ready.
-    pub fn fetched(&mut self, document: Option<Arc<Document>>, settled: bool) {
-        if document.is_some() {
-            self.document = document;
-        }
-        self.lost = false;
-        self.fetch = if settled { Fetch::Good } else { Fetch::Due };
-    }
-
-    /// A fetch failed.
-    pub fn fetch_failed(&mut self) {
-        self.fetch = match self.fetch {
-            Fetch::Never => Fetch::Never,
-            Fetch::Due | Fetch::Overdue => Fetch::Overdue,
-            Fetch::Good | Fetch::Failed => Fetch::Failed,
-        };
-    }
-}
-
-// === impl Document ===
-
-impl Document {
-    /// The part for a path.
-    pub fn part(&self, path: DiscoveryPath) -> &Part {
-        match path {
-            DiscoveryPath::Api => &self.api,
-            DiscoveryPath::Apis => &self.apis,
-        }
-    }
-
-    /// The first thing that this document lists and `newer` does not: a group-version, resource, subresource
-    /// or verb.
-    pub fn dropped_by(&self, newer: &Self) -> Option<String> {
-        index::dropped(&self.api.list, &newer.api.list)
-            .or_else(|| index::dropped(&self.apis.list, &newer.apis.list))
-    }
-}
-
-// === impl Serving ===
-
-impl Serving {
-    /// Everybody who lists it.
-    pub fn listed(self) -> ServerSet {
-        self.current.union(self.stale)
-    }
-
-    /// The same without some servers, unless nobody would be left.
-    #[must_use]
-    pub fn avoiding(self, avoided: ServerSet) -> Self {
-        let left = Self { current: self.current.without(avoided), stale: self.stale.without(avoided) };
-        if left.listed().is_empty() { self } else { left }
-    }
-}
-
 // === impl Book ===
 
 impl Book {
@@ -351,19 +155,6 @@ impl Book {
         let generation = next.generation;
         self.current.store(Arc::new(next));
         self.published.send_replace(generation);
-    }
-}
-
-// === impl Freshness ===
-
-impl Freshness {
-    /// As in metrics and admin pages.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Fresh => "fresh",
-            Self::Stale => "stale",
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 use http::Method;
 
 use super::{index::Index, *};
-use crate::api::request_info;
+use crate::api::{discovery::GroupDiscoveryList, request_info};
 
 fn list(json: serde_json::Value) -> GroupDiscoveryList {
     let document = serde_json::json!({
