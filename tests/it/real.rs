@@ -23,8 +23,9 @@ mod whoami;
 macro_rules! say {
     ($($what:tt)*) => {{
         use std::io::Write as _;
-        let line = format!($($what)*);
-        let _ = writeln!(std::io::stderr(), "{line}");
+        // In one piece, for another test may write at the same time.
+        let line = format!($($what)*) + "\n";
+        let _ = std::io::stderr().write_all(line.as_bytes());
     }};
 }
 use say;
