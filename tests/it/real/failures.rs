@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use super::{
     fleet, fleets,
     kit::{cluster::Cluster, eventually, files::Who, proxy::Proxy},
+    say,
 };
 use load::{Load, Seen};
 
@@ -75,9 +76,9 @@ impl Story {
     }
 
     fn print(&self) {
-        eprintln!("{:44} {:8} {}", "phase", "through", Seen::HEADINGS);
+        say!("{:44} {:8} {}", "phase", "through", Seen::HEADINGS);
         for (phase, through, seen) in &self.table {
-            eprintln!("{phase:44} {through:8} {seen}");
+            say!("{phase:44} {through:8} {seen}");
         }
     }
 }

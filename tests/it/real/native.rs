@@ -13,6 +13,7 @@ use super::{
         files::Who,
         proxy::Proxy,
     },
+    say,
 };
 
 const NOPEER: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList;profile=nopeer";
@@ -71,7 +72,7 @@ async fn the_merged_document_is_byte_for_byte_the_native_proxys_whichever_is_hom
         for header in ["content-type", "etag", "vary", "cache-control"] {
             assert_eq!(ours.header(header), native.header(header), "{header}");
         }
-        eprintln!("{} bytes, {} groups, ETag {}", ours.body.len(), ours.groups().len(), ours.header("etag"));
+        say!("{} bytes, {} groups, ETag {}", ours.body.len(), ours.groups().len(), ours.header("etag"));
         let unchanged = [("accept", ACCEPT_V2), ("if-none-match", native.header("etag"))];
         assert_eq!(client.get_with("/apis", &unchanged).await.unwrap().status, 304);
         proxy.stop().await;

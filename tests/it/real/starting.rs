@@ -17,6 +17,7 @@ use tokio::time::sleep;
 use super::{
     fleet, fleets,
     kit::{client::Dial, cluster::Cluster, eventually, files::Who, proxy::Proxy},
+    say,
 };
 
 const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
@@ -148,7 +149,7 @@ async fn a_starting_server_takes_no_crds_group_out_of_discovery_and_a_deleted_cr
         tokio::join!(through_us, directly);
         drop(busy);
     }
-    eprintln!(
+    say!(
         "while it started, the server itself answered /apis {without} times without the group; through us \
          {merged} answers had it, {refused} were 503"
     );
@@ -161,7 +162,7 @@ async fn a_starting_server_takes_no_crds_group_out_of_discovery_and_a_deleted_cr
         (apis.status == 200 && !apis.groups().iter().any(|group| group == GROUP)).then_some(())
     })
     .await;
-    eprintln!("the deleted CRD's group was gone after {:?}", begun.elapsed());
+    say!("the deleted CRD's group was gone after {:?}", begun.elapsed());
     assert!(begun.elapsed() < Duration::from_secs(15));
     proxy.stop().await;
 }
@@ -197,7 +198,7 @@ async fn the_404_of_a_deleted_crd_passes_within_seconds_and_none_before() {
             (reply.status == 404).then_some(reply)
         })
         .await;
-        eprintln!("home {home:?}: answers {seen:?}, 404 after {:?}: {:?}", begun.elapsed(), answer.text());
+        say!("home {home:?}: answers {seen:?}, 404 after {:?}: {:?}", begun.elapsed(), answer.text());
         assert!(begun.elapsed() < Duration::from_secs(10));
         let apis = client.get_with("/apis", &[("accept", ACCEPT_V2)]).await.unwrap();
         assert!(!apis.lists(GROUP, "v1", "plots"));

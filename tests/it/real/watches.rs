@@ -12,6 +12,7 @@ use serde_json::json;
 use super::{
     fleet, fleets,
     kit::{DEADLINE, client::Client, files::Who, proxy::Proxy},
+    say,
 };
 
 const WATCHES: usize = 1000;
@@ -76,7 +77,7 @@ async fn a_get_stays_fast(who: Who, class: Class) {
     let begun = Instant::now();
     client.call(Method::DELETE, &path, &[], "".into()).await.unwrap();
     future::join_all(open.iter_mut().map(|body| next(body, "DELETED"))).await;
-    eprintln!(
+    say!(
         "{}: GET median {:?}, p99 {:?} directly; through us {:?}, {:?} with no watch; {:?}, {:?} with {WATCHES} watches, opened in \
          {opening:?}, over {} connections with {} streams; one event reached all in {:?}",
         class.as_str(),

@@ -12,6 +12,7 @@ use super::{
         kubectl::Kubectl,
         proxy::Proxy,
     },
+    say,
 };
 
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
@@ -86,7 +87,7 @@ async fn everybody_is_through_the_proxy_who_he_is_directly_and_in_the_audit_log_
             body
         };
         assert_eq!(body(&seen), body(&expected), "{caller}");
-        eprintln!("{caller:52} {} {}", seen.status, seen.json()["status"]["userInfo"]);
+        say!("{caller:52} {} {}", seen.status, seen.json()["status"]["userInfo"]);
 
         if expected.status == 401 {
             // Who he is was not found out, so an entry could say nothing about him.
@@ -165,7 +166,7 @@ async fn what_older_servers_lose_is_known() {
         let proxy = Proxy::of(fleet.cluster, Some(server)).await;
         let [direct, through] = both(&fleet, &proxy, server, who).await;
         let [mut direct, mut through] = [user(&ask(&direct, &[]).await), user(&ask(&through, &[]).await)];
-        eprintln!("{server:5} {who:?} direct  {direct}\n{server:5} {who:?} through {through}");
+        say!("{server:5} {who:?} direct  {direct}\n{server:5} {who:?} through {through}");
         assert_eq!(direct["uid"], directly, "{server} {who:?}");
         assert_eq!(through["uid"], through_us, "{server} {who:?}");
         // All else is the same.
