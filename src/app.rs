@@ -298,6 +298,7 @@ fn keep_known(config: &Config, fleet: &Fleet, book: &Arc<Book>, metrics: &Metric
         interval: config.health.probe_interval,
         slow_after: config.health.probe_timeout,
         dead_after: config.connections.dead_after,
+        stale_after: config.discovery.stale_after,
     };
     let start = |(number, server): (usize, &Arc<Server>)| {
         let (server, book) = (Arc::clone(server), Arc::clone(book));

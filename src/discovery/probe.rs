@@ -25,6 +25,8 @@ pub struct Schedule {
     pub slow_after: Duration,
     /// Contact with a server that does not answer within this is lost.
     pub dead_after: Duration,
+    /// Without an answer for so long, what is known of a server is stale.
+    pub stale_after: Duration,
 }
 
 /// Between two probes at least, however often something happens.
@@ -68,7 +70,7 @@ impl Probe {
                 () = time::sleep_until(next) => {}
                 () = self.server.health.changed() => time::sleep_until(earliest.min(next)).await,
             }
-            let there = self.ask(&mut may_read).await;
+            let there = self.ask_or_go_stale(&mut may_read, &mut lost).await;
             let losses = self.server.health.losses();
             lost |= losses != seen || !there;
             seen = losses;
@@ -83,6 +85,20 @@ impl Probe {
             let well = there && self.server.health.is_ready();
             let wait = if well { self.schedule.interval } else { self.schedule.interval / 5 };
             next = Instant::now() + jitter(wait);
+        }
+    }
+
+    /// Asks, and writes down that contact is lost as soon as there was none for too long.
+    async fn ask_or_go_stale(&self, may_read: &mut bool, lost: &mut bool) -> bool {
+        let last_contact = self.server.health.last_contact().unwrap_or_else(Instant::now);
+        let mut ask = std::pin::pin!(self.ask(may_read));
+        match time::timeout_at(last_contact + self.schedule.stale_after, ask.as_mut()).await {
+            Ok(there) => there,
+            Err(_) => {
+                *lost = true;
+                self.write(Knowledge::contact_lost).await;
+                ask.await
+            }
         }
     }
 
@@ -102,8 +118,11 @@ impl Probe {
                 self.metrics.servers.probed(&self.server.name, "ok");
                 true
             }
-            // A server whose HTTP/2 connection answers PINGs is there, however long its readiness takes.
-            Err(FetchError::Timeout(_)) if health.speaks_http2() => true,
+            // A server whose HTTP/2 connection answers PINGs is alive, and its watches may be well; but what it
+            // serves is not confirmed for ever.
+            Err(FetchError::Timeout(_)) if health.speaks_http2() => {
+                health.last_contact().is_some_and(|last| last.elapsed() < self.schedule.stale_after)
+            }
             Err(error) => {
                 self.metrics.servers.probed(&self.server.name, "failed");
                 health.lost(error.to_string());
