@@ -177,7 +177,8 @@ async fn a_cap_on_connections_is_a_503_that_says_so_and_other_classes_go_on() {
 #[tokio::test]
 async fn connections_that_nobody_uses_are_closed() {
     let cluster = Cluster::start(&[V1_36]).await;
-    let proxy = cluster.proxy().home("v136").file("poolIdleTimeout", "300ms").start().await;
+    let proxy =
+        cluster.proxy().home("v136").file("poolIdleTimeout", "300ms").file("deadAfter", "2s").start().await;
     for who in [As::Token(BOB), As::Token(EVE), As::Nobody] {
         let client = proxy.h2(who).await;
         client.get("/version").await;
@@ -192,19 +193,18 @@ async fn connections_that_nobody_uses_are_closed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_watches_on_one_server_do_not_delay_a_get() {
     const WATCHES: usize = 1000;
-    let cluster = Cluster::start(&[V1_36]).await;
-    // A machine that is busy for a second is no dead server.
-    let proxy =
-        cluster.proxy().home("v136").file("deadAfter", "20s").file("healthProbeTimeout", "20s").start().await;
+    let (cluster, proxy) = alone().await;
     let mut clients = Vec::new();
     for _ in 0..5 {
         clients.push(proxy.h2(As::Certificate(&PKI.admin)).await);
     }
-    let open = (0..WATCHES).map(|number| {
-        let client = &clients[number % clients.len()];
-        client.ask(Method::GET, "/api/v1/configmaps?watch=1").begin()
-    });
-    let watches = join_all(open).await;
+    let mut watches = Vec::new();
+    for _ in 0..WATCHES / 200 {
+        let open = (0..200).map(|number| {
+            clients[number % clients.len()].ask(Method::GET, "/api/v1/configmaps?watch=1").begin()
+        });
+        watches.extend(join_all(open).await);
+    }
     assert!(watches.iter().all(|watch| watch.status() == StatusCode::OK));
     let stats = proxy.connections("v136", Class::Identity);
     assert!(stats.in_use >= WATCHES && stats.live >= 10, "{stats:?}");
@@ -217,7 +217,8 @@ async fn a_thousand_watches_on_one_server_do_not_delay_a_get() {
         assert_eq!(admin.get("/version").await.status, 200);
         slowest = slowest.max(began.elapsed());
     }
-    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    // Behind one of the watches it would wait for ever.
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
 
     let object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "news" } });
     admin.post("/api/v1/namespaces/default/configmaps", &object).await;

@@ -48,7 +48,8 @@ async fn i7_no_way_of_failing_takes_away_what_was_known() {
     for server in cluster.servers() {
         server.discovery().add_resource(&format!("{}.example", server.id()), "v1", &widgets());
     }
-    let proxy = cluster.proxy().home("home").refresh("200ms").file("discoveryMaxBytes", "1Mi").start().await;
+    let proxy =
+        cluster.proxy().home("home").hasty().refresh("200ms").file("discoveryMaxBytes", "1Mi").start().await;
     let admin = admin(&proxy).await;
     let before = admin.get_with("/apis", V2).await;
 
@@ -238,7 +239,7 @@ async fn not_ready_before_every_server_was_asked_once() {
 #[tokio::test]
 async fn a_hanging_server_delays_nobody_but_itself() {
     let cluster = Cluster::start(&[V1_32, V1_36]).await;
-    let proxy = cluster.proxy().home("v132").refresh("200ms").start().await;
+    let proxy = cluster.proxy().home("v132").hasty().refresh("200ms").start().await;
     cluster.server("v136").faults().hang(true);
     cluster.server("v132").discovery().add_resource("example.com", "v1", &widgets());
     let admin = admin(&proxy).await;

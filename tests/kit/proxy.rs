@@ -45,9 +45,11 @@ impl ProxyBuilder {
     pub fn new() -> Self {
         let file = [
             ("healthProbeInterval", "100ms"),
-            ("healthProbeTimeout", "1s"),
-            ("discoveryFetchTimeout", "2s"),
-            ("deadAfter", "1s"),
+            // A busy machine is no dead server.
+            ("healthProbeTimeout", "10s"),
+            ("discoveryFetchTimeout", "20s"),
+            ("deadAfter", "20s"),
+            ("connectTimeout", "10s"),
         ];
         let builder = Self {
             args: ServeArgs::default(),
@@ -59,7 +61,7 @@ impl ProxyBuilder {
         };
         builder.flags(|args| {
             args.discovery_refresh_interval = Some("1h".into());
-            args.stale_after = Some("2s".into());
+            args.stale_after = Some("20s".into());
         })
     }
 
@@ -89,6 +91,13 @@ impl ProxyBuilder {
     pub fn file(mut self, key: &'static str, value: &str) -> Self {
         self.file.insert(key, value.to_owned());
         self
+    }
+
+    /// Finds out quickly who is dead: for tests of that, and only for them.
+    pub fn hasty(self) -> Self {
+        let keys = ["healthProbeTimeout", "deadAfter", "connectTimeout"];
+        let hasty = keys.into_iter().fold(self, |proxy, key| proxy.file(key, "1s"));
+        hasty.file("discoveryFetchTimeout", "2s").flags(|args| args.stale_after = Some("2s".into()))
     }
 
     /// Trusts front proxies of the PKI's front-proxy CA that have the usual name.

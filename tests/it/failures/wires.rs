@@ -14,7 +14,7 @@ const DEAD_WITHIN: Duration = Duration::from_secs(6);
 #[tokio::test]
 async fn a_server_that_is_stopped_like_by_sigstop_is_declared_dead_in_bounded_time() {
     let cluster = Cluster::start(&[V1_32]).await;
-    let proxy = cluster.proxy().home("v132").start().await;
+    let proxy = cluster.proxy().home("v132").hasty().start().await;
     for who in [As::Certificate(&PKI.admin), As::Token(BOB)] {
         let client = proxy.h2(who).await;
         assert_eq!(client.get("/version").await.status, 200);
@@ -30,7 +30,7 @@ async fn a_server_that_is_stopped_like_by_sigstop_is_declared_dead_in_bounded_ti
 #[tokio::test]
 async fn a_black_hole_ends_requests_and_watches_and_the_next_peer_is_asked() {
     let (cluster, [wire, _other], proxy) = wired().await;
-    let proxy = proxy.start().await;
+    let proxy = proxy.hasty().start().await;
     wire.black_hole(true);
     let began = Instant::now();
     let admin = proxy.h2(As::Certificate(&PKI.admin)).await;
@@ -52,7 +52,7 @@ async fn a_black_hole_ends_requests_and_watches_and_the_next_peer_is_asked() {
 #[tokio::test]
 async fn connecting_into_a_black_hole_is_bounded() {
     let (_cluster, [wire, _other], proxy) = wired().await;
-    let proxy = proxy.file("connectTimeout", "300ms").start().await;
+    let proxy = proxy.hasty().file("connectTimeout", "300ms").start().await;
     wire.black_hole(true);
     wire.reset();
     let bob = proxy.h2(As::Token(BOB)).await;

@@ -79,7 +79,7 @@ async fn i3_two_proxies_pointed_at_each_other_stop_after_one_hop() {
     let (to_a, to_b) = (Wire::loose().await, Wire::loose().await);
     let beside = |home: &str, other: &str, wire: &Wire| {
         let proxy = ProxyBuilder::new().server(home, cluster.server(home).addr());
-        proxy.server(other, wire.address).home(home).trusts_front_proxies().unready()
+        proxy.server(other, wire.address).home(home).trusts_front_proxies().hasty().unready()
     };
     let a = beside("a", "b", &to_b).start().await;
     let b = beside("b", "a", &to_a).start().await;
