@@ -1,6 +1,6 @@
 //! The one place where everything is wired. `main` and the tests call the same [`App::build`].
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time};
@@ -11,7 +11,8 @@ use crate::{
     discovery::{
         catalog::Book,
         fetch::{Bounds, Fetcher},
-        refresh::{Refresh, Schedule},
+        probe::{self, Probe},
+        refresh::{self, Refresh},
     },
     limits,
     metrics::Metrics,
@@ -115,7 +116,7 @@ impl App {
 
         let fleet = fleet(loaded, &metrics)?;
         let book = Arc::new(Book::new(fleet.clone()));
-        let refresh = refresh(config, &fleet, &book, &metrics);
+        let refresh = keep_known(config, &fleet, &book, &metrics);
         let readiness = Readiness::default();
         let mut background = JoinSet::new();
         let heard = readiness.latch("discovery");
@@ -215,7 +216,7 @@ fn fleet(loaded: &Loaded, metrics: &Metrics) -> anyhow::Result<Fleet> {
         let pool = |class: Class| -> anyhow::Result<Arc<Pool>> {
             let roots = client::roots_from_pem(Pem { name: "its CA bundle", pem: &files.ca.pem })?;
             let identity = match class {
-                Class::Identity => Some(Identity::from_pem(
+                Class::Identity | Class::Own => Some(Identity::from_pem(
                     Pem { name: "--proxy-client-cert-file", pem: &files.proxy_client.chain.pem },
                     Pem { name: "--proxy-client-key-file", pem: &files.proxy_client.key_pem },
                 )?),
@@ -230,6 +231,7 @@ fn fleet(loaded: &Loaded, metrics: &Metrics) -> anyhow::Result<Fleet> {
             identity: pool(Class::Identity).with_context(context)?,
             token: pool(Class::Token).with_context(context)?,
             unproven: pool(Class::Unproven).with_context(context)?,
+            own: pool(Class::Own).with_context(context)?,
         };
         let (name, headers) = (Arc::clone(&server.name), server.headers.clone());
         Ok(Arc::new(Server::new(name, target.authority(), headers, health, pools)))
@@ -266,12 +268,14 @@ fn pool_settings(config: &Config, class: Class) -> pool::Settings {
             Class::Identity => connections.max_identity,
             Class::Token => connections.max_token,
             Class::Unproven => connections.max_unproven,
+            Class::Own => limits::MAX_OWN_CONNECTIONS,
         },
         ..pool::Settings::default()
     }
 }
 
-fn refresh(config: &Config, fleet: &Fleet, book: &Arc<Book>, metrics: &Metrics) -> Vec<Refresh> {
+/// Starts the two tasks of each server.
+fn keep_known(config: &Config, fleet: &Fleet, book: &Arc<Book>, metrics: &Metrics) -> Vec<Refresh> {
     let user = UserInfo {
         name: config.proxy_user.clone(),
         groups: vec![ALL_AUTHENTICATED.to_owned()],
@@ -285,17 +289,30 @@ fn refresh(config: &Config, fleet: &Fleet, book: &Arc<Book>, metrics: &Metrics) 
             probe_timeout: config.health.probe_timeout,
         },
     };
-    let schedule = Schedule {
+    let refreshes = refresh::Schedule {
         refresh_interval: config.discovery.refresh_interval,
-        probe_interval: config.health.probe_interval,
+        min_interval: limits::ROUTE_404_REFETCH_INTERVAL,
+        first_backoff: limits::FETCH_BACKOFF,
+    };
+    let probes = probe::Schedule {
+        interval: config.health.probe_interval,
+        slow_after: config.health.probe_timeout,
         dead_after: config.connections.dead_after,
         stale_after: config.discovery.stale_after,
-        min_interval: limits::ROUTE_404_REFETCH_INTERVAL.min(Duration::from_secs(1)),
-        first_backoff: limits::FETCH_BACKOFF,
     };
     let start = |(number, server): (usize, &Arc<Server>)| {
         let (server, book) = (Arc::clone(server), Arc::clone(book));
-        Refresh::spawn(number, server, book, fetcher.clone(), schedule.clone(), metrics.clone())
+        let (fetcher, metrics, schedule) = (fetcher.clone(), metrics.clone(), probes.clone());
+        let refresh = Refresh::spawn(
+            number,
+            Arc::clone(&server),
+            Arc::clone(&book),
+            fetcher.clone(),
+            refreshes.clone(),
+            metrics.clone(),
+        );
+        Probe { number, server, book, fetcher, schedule, refresh: refresh.clone(), metrics }.spawn();
+        refresh
     };
     fleet.iter().enumerate().map(start).collect()
 }

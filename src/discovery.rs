@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod fetch;
 pub mod merge;
 pub mod order;
+pub mod probe;
 pub mod refresh;
 pub mod render;
 pub mod serve;

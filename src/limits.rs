@@ -105,6 +105,12 @@ pub const HELD_404_TIMEOUT: Duration = Duration::from_secs(2);
 /// After a failed fetch the next one comes after this long, doubling up to the refresh interval.
 pub const FETCH_BACKOFF: Duration = Duration::from_millis(250);
 
+/// Bytes of `/readyz`; kube-apiserver names some fifty checks.
+pub const MAX_READYZ_BYTES: usize = 64 * KIB;
+
+/// Connections of our own to one server, for discovery and health.
+pub const MAX_OWN_CONNECTIONS: usize = 2;
+
 /// Bytes of `/version`.
 pub const MAX_VERSION_BYTES: usize = 64 * KIB;
 
@@ -127,8 +133,9 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Default. An HTTP/2 connection with outstanding requests that leaves a PING unanswered for this long is dead.
 pub const DEAD_AFTER: Duration = Duration::from_secs(10);
 
-/// Default. A connection without a request for this long is closed.
-pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// Default. A connection without a request for this long is closed; sooner than the 90 s after which Go's server
+/// closes its own, so that no request meets a closing connection.
+pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Default. Live HTTP/2 connections to one server that carry identities that we stamp. With
 /// kube-apiserver's 100 streams on each that is 6,400 watches.

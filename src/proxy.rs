@@ -152,11 +152,12 @@ impl Proxy {
         record.called_by(&exchange.caller);
         let body = headers::without_identity(body, &self.identity_filter);
 
-        let long_running = info.is_long_running();
+        // The predicate of kube-apiserver knows one path that is no resource: profiles take their time.
+        let long_running = info.is_long_running() || decoded.starts_with("/debug/pprof/");
         let answered = async {
             match self.merged_discovery(&decoded, &exchange) {
                 Some((path, form)) => self.discovery(path, form, &exchange, record).await,
-                None => self.forward(&info, exchange, body, record).await,
+                None => self.forward(&info, &decoded, exchange, body, record).await,
             }
         };
         if long_running {
@@ -223,7 +224,7 @@ impl Proxy {
             path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         Situation {
-            is_resource: info.is_resource,
+            is_resource: Catalog::speaks_of(info),
             home_only: HOME_ONLY.into_iter().any(below) || asks_for_nopeer(path, &exchange.headers),
             peer_proxied: exchange.peer_proxied,
             reroute: self.settings.reroute != Reroute::Off,

@@ -32,6 +32,9 @@ pub use tokens::{TokenHash, TokenHasher};
 pub const PEER_PROXIED: HeaderName = HeaderName::from_static("x-kubernetes-peer-proxied");
 
 /// The classes of upstream connections (I4). Upgrades will have a fresh connection each.
+///
+/// Beside the classes for callers there is one for our own requests, so that callers who fill theirs neither
+/// blind us nor look like a dead server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
     /// HTTP/2 with the front-proxy certificate, for callers whose identity we stamp.
@@ -40,6 +43,8 @@ pub enum Class {
     Token,
     /// HTTP/1.1 keep-alive without a certificate, for everybody else.
     Unproven,
+    /// As *identity*, for our own requests.
+    Own,
 }
 
 /// One API server.
@@ -66,6 +71,8 @@ pub struct Pools {
     pub token: Arc<Pool>,
     /// See [`Class::Unproven`].
     pub unproven: Arc<Pool>,
+    /// See [`Class::Own`].
+    pub own: Arc<Pool>,
 }
 
 /// Why our own request was not answered.
@@ -82,7 +89,7 @@ pub enum OwnRequestError {
 
 impl Class {
     /// Every class.
-    pub const ALL: [Self; 3] = [Self::Identity, Self::Token, Self::Unproven];
+    pub const ALL: [Self; 4] = [Self::Identity, Self::Token, Self::Unproven, Self::Own];
 
     /// As in metrics.
     pub fn as_str(self) -> &'static str {
@@ -90,6 +97,7 @@ impl Class {
             Self::Identity => "identity",
             Self::Token => "token",
             Self::Unproven => "unproven",
+            Self::Own => "own",
         }
     }
 }
@@ -122,6 +130,7 @@ impl Server {
             Class::Identity => &self.pools.identity,
             Class::Token => &self.pools.token,
             Class::Unproven => &self.pools.unproven,
+            Class::Own => &self.pools.own,
         }
     }
 
@@ -162,12 +171,11 @@ impl Server {
         user.stamp(headers, &self.user_headers)
             .map_err(|Status { message, .. }| OwnRequestError::Identity(message))?;
         headers.insert(PEER_PROXIED, HeaderValue::from_static("true"));
-        Ok(self.pools.identity.send(request).await?)
+        Ok(self.pools.own.send(request).await?)
     }
 
-    /// The server does not answer any more: every exchange with it ends now, so that clients go elsewhere.
-    pub fn declare_dead(&self, error: &str) {
-        self.health.lost(error);
+    /// Nothing comes from the server any more: every exchange with it ends now, so that clients go elsewhere.
+    pub fn close_connections(&self) {
         for class in Class::ALL {
             self.pool(class).close_all();
         }
@@ -176,15 +184,19 @@ impl Server {
 
 /// What a pool's events say about a server's health.
 ///
-/// Only the *identity* class counts for lost connections: what anonymous clients do to theirs says nothing.
+/// Only our own connections decide. What happens to those of callers may be the callers' doing, and is a
+/// reason to look.
 pub fn observe(health: &Health, class: Class, event: &Event<'_>) {
-    match event {
-        Event::Connected { .. } => health.contact(),
-        Event::ConnectFailed { error, .. } => health.lost(*error),
-        Event::Closed { error: Some(_) } if class == Class::Identity => health.disconnected(),
-        // Often the first that is heard of a shutdown: look at once whether it still takes connections.
-        Event::Draining if class == Class::Identity => health.look(),
-        Event::Draining | Event::Closed { .. } => {}
+    match (class, event) {
+        (Class::Own, Event::Connected { http2, .. }) => health.connected(*http2),
+        (Class::Own, Event::ConnectFailed { error, .. }) => health.lost(*error),
+        (Class::Own, Event::Closed { error: Some(_) }) => health.disconnected(),
+        // Draining is often the first that is heard of a shutdown.
+        (_, Event::ConnectFailed { .. } | Event::Closed { error: Some(_) })
+        | (Class::Own, Event::Draining) => {
+            health.look();
+        }
+        (_, Event::Connected { .. } | Event::Draining | Event::Closed { error: None }) => {}
     }
 }
 

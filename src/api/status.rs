@@ -6,6 +6,7 @@
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde::Deserialize;
 
+use super::media_type::{self, Media};
 use crate::body::{self, Body};
 
 mod protobuf;
@@ -124,31 +125,29 @@ impl Status {
 }
 
 impl Encoding {
-    /// The first of the two in a request's `Accept`; JSON if neither stands there.
+    /// The one that a request's `Accept` prefers; JSON if nothing suits.
     pub fn preferred(request: &HeaderMap) -> Self {
-        request
-            .get_all(header::ACCEPT)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .find_map(|clause| match clause.split(';').next().unwrap_or_default().trim() {
-                PROTOBUF => Some(Self::Protobuf),
-                "application/json" | "application/*" | "*/*" => Some(Self::Json),
-                _ => None,
-            })
-            .unwrap_or_default()
+        match media_type::negotiate(request.get(header::ACCEPT).map(HeaderValue::as_bytes)) {
+            Some(Media::Protobuf) => Self::Protobuf,
+            _ => Self::Json,
+        }
     }
 }
 
 /// Whether a 404 answer says that the server has no such *route*, not that there is no such object (I8).
 ///
-/// `body` is the whole body. Recognised are Go's plain text and the `Status` with empty details, in JSON and
+/// `body` is the whole body. Recognised are Go's plain text and the `Status` with empty details, in JSON, YAML and
 /// protobuf.
 pub fn is_route_not_found(content_type: Option<&HeaderValue>, body: &[u8]) -> bool {
     let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
     match content_type.split(';').next().unwrap_or_default().trim() {
         "text/plain" => body.trim_ascii_end() == PATH_NOT_FOUND,
         "application/json" => serde_json::from_slice::<Seen>(body).is_ok_and(|seen| seen.is_route()),
+        "application/yaml" => {
+            let text = String::from_utf8_lossy(body);
+            let has = |line: &str| text.lines().any(|found| found == line);
+            has("kind: Status") && has("details: {}") && has(&format!("message: {ROUTE_NOT_FOUND}"))
+        }
         PROTOBUF => protobuf::decode(body)
             .is_some_and(|seen| seen.message == ROUTE_NOT_FOUND.as_bytes() && !seen.names_an_object),
         _ => false,

@@ -61,8 +61,11 @@ impl UserInfo {
     /// 401 if a part of the identity cannot stand in a header; leaving it out would make it somebody else's.
     pub fn stamp(&self, headers: &mut HeaderMap, names: &UserHeaders) -> Result<(), Status> {
         let value = |text: &str| {
-            HeaderValue::from_bytes(text.as_bytes()).map_err(|_| {
-                Status::unauthorized("the client's identity has a control character and cannot be handed on")
+            // Blanks at the ends are trimmed on the way, which would make "admin " admin.
+            HeaderValue::from_bytes(text.as_bytes()).ok().filter(|_| text.trim() == text).ok_or_else(|| {
+                Status::unauthorized(
+                    "the client's identity has a control character or outer blanks and cannot be handed on",
+                )
             })
         };
         if let Some(name) = names.username.first() {
@@ -136,7 +139,12 @@ mod tests {
 
     #[test]
     fn an_identity_that_no_header_can_carry_is_refused() {
-        let user = UserInfo { name: "jane\nX-Remote-Group: system:masters".into(), ..UserInfo::default() };
+        for name in ["jane\nX-Remote-Group: system:masters", "admin ", "\tadmin"] {
+            let user = UserInfo { name: name.into(), ..UserInfo::default() };
+            let stamped = user.stamp(&mut HeaderMap::new(), &UserHeaders::default());
+            assert_eq!(stamped.unwrap_err().code, 401, "{name:?}");
+        }
+        let user = UserInfo { name: "jane".into(), groups: vec![" a".into()], ..UserInfo::default() };
         assert_eq!(user.stamp(&mut HeaderMap::new(), &UserHeaders::default()).unwrap_err().code, 401);
     }
 }

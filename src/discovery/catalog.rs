@@ -13,54 +13,18 @@ use super::{
     render::Rendered,
 };
 use crate::{
-    api::{discovery::GroupDiscoveryList, request_info::RequestInfo},
+    api::request_info::RequestInfo,
     servers::source::{Fleet, ServerSet},
 };
 
+mod document;
 mod index;
+mod knowledge;
 
+pub use document::{DiscoveryPath, Document, Part};
 use index::Index;
-
-/// How far what we know of a server may be trusted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Freshness {
-    /// Never heard since start, or reconnected after a loss and not fetched yet.
-    #[default]
-    Unknown,
-    /// Contact is confirmed, and nothing said that the document changed since the last good fetch.
-    Fresh,
-    /// Contact is lost, or the last fetch failed.
-    Stale,
-}
-
-/// What one server said that it serves.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Document {
-    /// `/api`: the core group.
-    pub api: Part,
-    /// `/apis`: every other group.
-    pub apis: Part,
-    /// `major.minor` of `/version`.
-    pub version: Option<(u32, u32)>,
-}
-
-/// One of the two discovery documents of a server.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Part {
-    /// Groups, versions, resources.
-    pub list: GroupDiscoveryList,
-    /// The server's own `ETag`, quotes included, to ask for changes with.
-    pub etag: Option<String>,
-}
-
-/// What we know of one server.
-#[derive(Clone, Debug, Default)]
-pub struct Knowledge {
-    /// How far to trust it.
-    pub freshness: Freshness,
-    /// The last good document; a failure never removes it (I7).
-    pub document: Option<Arc<Document>>,
-}
+pub use index::Serving;
+pub use knowledge::{Fetch, Freshness, Knowledge};
 
 /// One snapshot.
 pub struct Catalog {
@@ -88,21 +52,16 @@ pub struct Book {
     published: watch::Sender<u64>,
 }
 
-/// What a catalog says of one request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Serving {
-    /// Servers that list it, in a group-version that they do not call Stale themselves.
-    pub current: ServerSet,
-    /// Servers that list it in a group-version that they call Stale: its extension server is away.
-    pub stale: ServerSet,
-}
-
 // === impl Catalog ===
 
 impl Catalog {
     fn build(generation: u64, fleet: Fleet, servers: Vec<Knowledge>) -> Self {
-        let with = |wanted| (0..servers.len()).filter(|index| servers[*index].freshness == wanted).collect();
-        let (fresh, unknown): (ServerSet, ServerSet) = (with(Freshness::Fresh), with(Freshness::Unknown));
+        let with = |wanted: fn(&Knowledge) -> bool| -> ServerSet {
+            (0..servers.len()).filter(|index| wanted(&servers[*index])).collect()
+        };
+        let fresh = with(|known| known.freshness() == Freshness::Fresh);
+        let unknown = with(|known| known.freshness() == Freshness::Unknown);
+        let believed = with(Knowledge::is_believed_in_documents);
         let documents = || {
             servers.iter().enumerate().filter_map(|(index, known)| Some((index, known.document.as_ref()?)))
         };
@@ -111,7 +70,7 @@ impl Catalog {
                 .map(|(index, document)| Source {
                     id: &fleet.get(index).name,
                     document: &part(document).list,
-                    fresh: fresh.contains(index),
+                    fresh: believed.contains(index),
                 })
                 .collect();
             (!sources.is_empty()).then(|| Rendered::new(&merge::merge(&sources)))
@@ -131,77 +90,18 @@ impl Catalog {
         self.index.serving(info)
     }
 
+    /// Whether discovery speaks of such requests: of resources, with a verb that it knows. `OPTIONS`, for one, is
+    /// in no list, whoever answers it.
+    pub fn speaks_of(info: &RequestInfo<'_>) -> bool {
+        info.is_resource && index::is_listable(&info.verb)
+    }
+
     /// The merged document of a path.
     pub fn merged(&self, path: DiscoveryPath) -> Option<&Rendered> {
         match path {
             DiscoveryPath::Api => self.api.as_ref(),
             DiscoveryPath::Apis => self.apis.as_ref(),
         }
-    }
-}
-
-/// The two paths of aggregated discovery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DiscoveryPath {
-    /// The core group.
-    Api,
-    /// All other groups.
-    Apis,
-}
-
-// === impl DiscoveryPath ===
-
-impl DiscoveryPath {
-    /// Exactly `/api` or `/apis`, as upstream: with a trailing slash it is another handler.
-    pub fn of(path: &str) -> Option<Self> {
-        match path {
-            "/api" => Some(Self::Api),
-            "/apis" => Some(Self::Apis),
-            _ => None,
-        }
-    }
-
-    /// The path itself.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Api => "/api",
-            Self::Apis => "/apis",
-        }
-    }
-}
-
-// === impl Document ===
-
-impl Document {
-    /// The part for a path.
-    pub fn part(&self, path: DiscoveryPath) -> &Part {
-        match path {
-            DiscoveryPath::Api => &self.api,
-            DiscoveryPath::Apis => &self.apis,
-        }
-    }
-
-    /// The first thing that this document lists and `newer` does not: a group-version, resource, subresource
-    /// or verb.
-    pub fn dropped_by(&self, newer: &Self) -> Option<String> {
-        index::dropped(&self.api.list, &newer.api.list)
-            .or_else(|| index::dropped(&self.apis.list, &newer.apis.list))
-    }
-}
-
-// === impl Serving ===
-
-impl Serving {
-    /// Everybody who lists it.
-    pub fn listed(self) -> ServerSet {
-        self.current.union(self.stale)
-    }
-
-    /// The same without some servers, unless nobody would be left.
-    #[must_use]
-    pub fn avoiding(self, avoided: ServerSet) -> Self {
-        let left = Self { current: self.current.without(avoided), stale: self.stale.without(avoided) };
-        if left.listed().is_empty() { self } else { left }
     }
 }
 
@@ -229,21 +129,25 @@ impl Book {
         self.published.subscribe()
     }
 
+    /// [`Self::update`] on a blocking thread, for merging takes milliseconds with thousands of CRDs.
+    pub async fn write(
+        self: &Arc<Self>,
+        server: usize,
+        change: impl FnOnce(&mut Knowledge) + Send + 'static,
+    ) {
+        let book = Arc::clone(self);
+        if tokio::task::spawn_blocking(move || book.update(server, change)).await.is_err() {
+            tracing::error!("merging discovery failed; the last catalog stays");
+        }
+    }
+
     /// Changes what is known of one server, and publishes a new snapshot if that changed anything.
-    ///
-    /// Merging takes milliseconds with thousands of CRDs: call it from a blocking thread.
     pub fn update(&self, server: usize, change: impl FnOnce(&mut Knowledge)) {
         // The lock spans the publication, so that snapshots come out in the order of their facts.
         let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
         let before = facts[server].clone();
         change(&mut facts[server]);
-        let after = &facts[server];
-        let same_document = match (&before.document, &after.document) {
-            (Some(old), Some(new)) => Arc::ptr_eq(old, new) || old == new,
-            (None, None) => true,
-            _ => false,
-        };
-        if before.freshness == after.freshness && same_document {
+        if before.shows_as(&facts[server]) {
             return;
         }
         let current = self.current.load();
@@ -251,19 +155,6 @@ impl Book {
         let generation = next.generation;
         self.current.store(Arc::new(next));
         self.published.send_replace(generation);
-    }
-}
-
-// === impl Freshness ===
-
-impl Freshness {
-    /// As in metrics and admin pages.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Fresh => "fresh",
-            Self::Stale => "stale",
-        }
     }
 }
 

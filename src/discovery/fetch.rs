@@ -39,6 +39,15 @@ pub struct Fetcher {
     pub bounds: Bounds,
 }
 
+/// What a fetch brought.
+#[derive(Debug)]
+pub struct Fetched {
+    /// `None` says that what was known is still right.
+    pub document: Option<Arc<Document>>,
+    /// The server said that it is ready, or had no reason to be asked.
+    pub ready: bool,
+}
+
 /// Why a fetch failed; what was known before stays.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant's message says it")]
@@ -71,10 +80,10 @@ pub enum FetchError {
 // === impl Fetcher ===
 
 impl Fetcher {
-    /// Fetches both documents. `Ok(None)` says that `known` is still right.
+    /// Fetches both documents.
     ///
-    /// A document that drops anything is only believed between two answers of 200 from `/readyz` (I7): a
-    /// starting kube-apiserver answers `/apis` without its CRDs for a while.
+    /// A document that drops anything is only believed between two answers of 200 from `/readyz` (I7), and a
+    /// first one only with one: a starting kube-apiserver answers `/apis` without its CRDs for a while.
     ///
     /// # Errors
     /// Why nothing new is known.
@@ -82,25 +91,37 @@ impl Fetcher {
         &self,
         server: &Arc<Server>,
         known: Option<&Arc<Document>>,
-    ) -> Result<Option<Arc<Document>>, FetchError> {
+    ) -> Result<Fetched, FetchError> {
         let limit = self.bounds.timeout;
-        let whole = async {
-            let Some(fetched) = self.documents(server, known.map(|known| &**known)).await? else {
-                return Ok(None);
-            };
-            let Some(dropped) = known.and_then(|known| known.dropped_by(&fetched)) else {
-                return Ok(Some(Arc::new(fetched)));
-            };
-            if !self.is_ready(server).await {
-                return Err(FetchError::NotReady { dropped });
-            }
-            let confirmed = self.documents(server, Some(&fetched)).await?.unwrap_or(fetched);
-            if !self.is_ready(server).await {
-                return Err(FetchError::NotReady { dropped });
-            }
-            Ok(Some(Arc::new(confirmed)))
+        time::timeout(limit, self.fetch_unbounded(server, known))
+            .await
+            .unwrap_or(Err(FetchError::Timeout(limit)))
+    }
+
+    async fn fetch_unbounded(
+        &self,
+        server: &Arc<Server>,
+        known: Option<&Arc<Document>>,
+    ) -> Result<Fetched, FetchError> {
+        let Some(fetched) = self.documents(server, known.map(|known| &**known)).await? else {
+            return Ok(Fetched { document: None, ready: true });
         };
-        time::timeout(limit, whole).await.unwrap_or(Err(FetchError::Timeout(limit)))
+        let Some(known) = known else {
+            // Who may read discovery and not this will have to do without.
+            let ready = self.readyz(server).await.is_some_and(|status| !status.is_server_error());
+            return Ok(Fetched { document: Some(Arc::new(fetched)), ready });
+        };
+        let Some(dropped) = known.dropped_by(&fetched) else {
+            return Ok(Fetched { document: Some(Arc::new(fetched)), ready: true });
+        };
+        if !self.is_ready(server).await {
+            return Err(FetchError::NotReady { dropped });
+        }
+        let confirmed = self.documents(server, Some(&fetched)).await?.unwrap_or(fetched);
+        if !self.is_ready(server).await {
+            return Err(FetchError::NotReady { dropped });
+        }
+        Ok(Fetched { document: Some(Arc::new(confirmed)), ready: true })
     }
 
     /// Both documents and the version, or `None` if neither document changed.
@@ -175,15 +196,19 @@ impl Fetcher {
     /// If nothing came back.
     pub async fn probe(&self, server: &Arc<Server>) -> Result<StatusCode, FetchError> {
         const PATH: &str = "/readyz";
-        let limit = self.bounds.probe_timeout;
-        time::timeout(limit, self.send(server, PATH, self.request(PATH)))
-            .await
-            .unwrap_or(Err(FetchError::Timeout(limit)))
-            .map(|response| response.status())
+        let response = self.send(server, PATH, self.request(PATH)).await?;
+        let status = response.status();
+        // Read to its end, for an HTTP/1.1 connection is good for another request only then.
+        collect(PATH, response.into_body(), limits::MAX_READYZ_BYTES).await?;
+        Ok(status)
     }
 
     async fn is_ready(&self, server: &Arc<Server>) -> bool {
-        self.probe(server).await.is_ok_and(|status| status == StatusCode::OK)
+        self.readyz(server).await == Some(StatusCode::OK)
+    }
+
+    async fn readyz(&self, server: &Arc<Server>) -> Option<StatusCode> {
+        time::timeout(self.bounds.probe_timeout, self.probe(server)).await.ok()?.ok()
     }
 
     fn request(&self, path: &'static str) -> Request<Body> {

@@ -17,6 +17,8 @@ use tokio_rustls::server::TlsStream;
 use super::routes;
 use super::shared::{Peer, Shared};
 
+/// As `goAwayTimeout` of `golang.org/x/net/http2`.
+const LINGER: Duration = Duration::from_secs(1);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Flow control windows as kube-apiserver sets them (`k8s.io/apiserver/pkg/server/secure_serving.go`).
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -42,6 +44,7 @@ pub(super) async fn serve(
     mut signals: Signals,
 ) {
     let mut cut = signals.cut.clone();
+    let Ok((tcp, held)) = second_handle(tcp) else { return };
     let handshake =
         tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(Arc::clone(&server.tls)).accept(tcp));
     let tls = tokio::select! {
@@ -81,6 +84,7 @@ pub(super) async fn serve(
             Ok(()) = signals.goaway.changed() => connection.as_mut().graceful_shutdown(),
             () = ending.notified() => connection.as_mut().graceful_shutdown(),
             result = connection.as_mut() => {
+                linger(held);
                 if let Err(error) = result {
                     tracing::debug!(server = %server.id, %remote, %error, "a connection ended early");
                 }
@@ -88,6 +92,22 @@ pub(super) async fn serve(
             }
         }
     }
+}
+
+/// The socket, and another handle that keeps it open.
+fn second_handle(tcp: TcpStream) -> std::io::Result<(TcpStream, std::net::TcpStream)> {
+    let tcp = tcp.into_std()?;
+    let held = tcp.try_clone()?;
+    Ok((TcpStream::from_std(tcp)?, held))
+}
+
+/// Keeps a socket open for a while after its last byte, as Go's `net/http` does: closed at once with requests
+/// unread in it, it would be reset, and the client would not get to read the GOAWAY that says which were left.
+fn linger(held: std::net::TcpStream) {
+    tokio::spawn(async move {
+        tokio::time::sleep(LINGER).await;
+        drop(held);
+    });
 }
 
 fn builder(http2: bool, max_streams: u32) -> auto::Builder<TokioExecutor> {

@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header, uri:
 use moka::sync::Cache;
 
 use super::{
-    Exchange, Proxy,
+    Exchange, Proxy, Reroute,
     caller::Caller,
     forward::{Attempt, Failure},
     record::Record,
@@ -129,7 +129,7 @@ impl Proxy {
     /// further (I3).
     fn authorities(&self, exchange: &Exchange) -> Vec<usize> {
         let home = exchange.home;
-        if exchange.peer_proxied {
+        if exchange.peer_proxied || self.settings.reroute != Reroute::On {
             return vec![home];
         }
         let mut order: Vec<usize> = self.fleet.healthy().iter().filter(|number| *number != home).collect();

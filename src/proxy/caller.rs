@@ -15,7 +15,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use crate::{
     api::{
         status::Status,
-        user::{ANONYMOUS, CREDENTIAL_ID, UserHeaders, UserInfo, unescape_extra_key},
+        user::{ALL_UNAUTHENTICATED, ANONYMOUS, CREDENTIAL_ID, UserHeaders, UserInfo, unescape_extra_key},
     },
     tls::certificate::{ClientCa, Subject},
 };
@@ -160,11 +160,11 @@ impl Authenticator {
             && holds(until)
             && let Some(user) = told_user(headers, &trusted.headers)?
         {
-            return Ok(Caller::FrontProxy(Arc::new(user)));
+            return known(Caller::FrontProxy, &Arc::new(user));
         }
         let rejected = match &credentials.certificate {
             Certificate::User(user, until) if holds(*until) => {
-                return Ok(Caller::Certificate(Arc::clone(user)));
+                return known(Caller::Certificate, user);
             }
             Certificate::User(..) => Some("the certificate has expired on this connection"),
             Certificate::Rejected(reason) => Some(&**reason),
@@ -184,6 +184,20 @@ impl Authenticator {
     pub fn is_front_proxy(&self, credentials: &Credentials, now: UnixTime) -> bool {
         credentials.front_proxy_until.is_some_and(|until| now.as_secs() <= until)
     }
+}
+
+/// A caller whose user we know.
+///
+/// # Errors
+/// 401 for a user in the group of the unauthenticated: kube-apiserver would close the connection behind a
+/// request of his, which others share (I4), and without his name he would be somebody else.
+fn known(kind: fn(Arc<UserInfo>) -> Caller, user: &Arc<UserInfo>) -> Result<Caller, Status> {
+    if user.name != ANONYMOUS && user.groups.iter().any(|group| group == ALL_UNAUTHENTICATED) {
+        return Err(Status::unauthorized(format!(
+            "Unauthorized: only {ANONYMOUS} can be in the group {ALL_UNAUTHENTICATED}"
+        )));
+    }
+    Ok(kind(Arc::clone(user)))
 }
 
 /// The user that a verified certificate names.

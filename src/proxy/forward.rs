@@ -65,17 +65,17 @@ impl Proxy {
     pub(super) async fn forward(
         &self,
         info: &RequestInfo<'_>,
+        path: &str,
         exchange: Exchange,
         body: Body,
         record: &mut Record,
     ) -> Result<Response<Body>, Status> {
-        let path = exchange.uri.path().to_owned();
         let mut tried = Tried::default();
         let mut request = Some(exchange.request(body));
         loop {
             let catalog = self.book.catalog();
             let serving = catalog.serving(info).avoiding(tried.denied);
-            let mut situation = self.situation(info, &path, &exchange, &catalog);
+            let mut situation = self.situation(info, path, &exchange, &catalog);
             situation.healthy = situation.healthy.without(tried.unprocessed);
             let home = ServerSet::one(exchange.home);
             let (candidates, reason) = match route::route(serving, situation) {
@@ -94,15 +94,12 @@ impl Proxy {
             record.decided(reason);
             let untried = candidates.without(tried.unprocessed);
             let tie = rand::random::<u32>() as usize;
-            let (Some(&number), Some(next)) =
-                (pick::order(&self.fleet, untried, tie).first(), request.take())
-            else {
+            let (Some(number), Some(next)) = (pick::best(&self.fleet, untried, tie), request.take()) else {
                 return Err(self.unavailable(info, reason, &tried));
             };
             let server = self.fleet.get(number);
             let rerouted = number != exchange.home;
-            let replay =
-                (info.is_resource && next.body().is_end_stream()).then(|| exchange.request(body::empty()));
+            let replayable = next.body().is_end_stream();
             let attempt = Attempt { server, rerouted, long_running: info.is_long_running() };
             record.attempts += 1;
             record.server = Some(number);
@@ -112,7 +109,10 @@ impl Proxy {
                 Err(Failure::Send(mut error)) => {
                     tried.errors.push(format!("{}: {error}", server.name));
                     match error.request.take() {
-                        Some(unsent) if error.kind.is_unprocessed() => {
+                        // A full pool is the callers' doing: spilling over would fill the next one's.
+                        Some(unsent)
+                            if error.kind.is_unprocessed() && error.kind != SendErrorKind::Exhausted =>
+                        {
                             tried.unprocessed.insert(number);
                             request = Some(exchange.again(*unsent));
                             self.metrics.reroutes.retried("unprocessed");
@@ -145,11 +145,13 @@ impl Proxy {
                 "{}: its discovery lists this, but it answered that there is no such route",
                 server.name
             ));
-            let again = replay.filter(|_| !tried.denied.contains(number));
+            let again = replayable && !tried.denied.contains(number);
             tried.denied.insert(number);
-            let Some(again) = again else { return Err(self.denied(info, &tried)) };
+            if !again {
+                return Err(self.denied(info, &tried));
+            }
             self.metrics.reroutes.retried("route-level-404");
-            request = Some(again);
+            request = Some(exchange.request(body::empty()));
         }
     }
 
@@ -310,8 +312,9 @@ async fn held_back_404(response: Response<Body>) -> Held {
         return Held::Object(Response::from_parts(parts, body));
     }
     let mut seen = Vec::new();
+    let deadline = time::Instant::now() + limits::HELD_404_TIMEOUT;
     while seen.len() <= limits::MAX_BUFFERED_404_BYTES {
-        match time::timeout(limits::HELD_404_TIMEOUT, body.frame()).await {
+        match time::timeout_at(deadline, body.frame()).await {
             Ok(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) => seen.extend_from_slice(&data),
                 Err(_) => break,

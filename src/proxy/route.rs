@@ -5,7 +5,7 @@ use crate::{discovery::catalog::Serving, servers::source::ServerSet};
 /// What else the decision depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Situation {
-    /// The request is for a resource, not for discovery, health and the like.
+    /// Discovery speaks of such requests: it is for a resource, with a verb that can be listed.
     pub is_resource: bool,
     /// The request is for this very server's health or internals; no other may answer for it.
     pub home_only: bool,
@@ -41,7 +41,7 @@ pub enum Decision {
 pub enum Reason {
     /// Home's discovery lists it.
     HomeServes,
-    /// It is no request for a resource.
+    /// It is no request for a resource, or one that no discovery could list.
     NotAResource,
     /// A peer sent it on; it goes no further.
     AlreadyProxied,
@@ -138,7 +138,7 @@ impl Reason {
     pub fn explain(self) -> &'static str {
         match self {
             Self::HomeServes => "home's discovery lists it",
-            Self::NotAResource => "it is not a request for a resource, so home answers",
+            Self::NotAResource => "discovery does not speak of such requests, so home answers",
             Self::AlreadyProxied => "a peer sent it on already, so home answers and nobody else",
             Self::RerouteOff => "rerouting is switched off, so home answers",
             Self::PeersServe => "home's discovery does not list it, that of these peers does",

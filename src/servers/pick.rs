@@ -2,17 +2,17 @@
 
 use super::source::{Fleet, ServerSet};
 
-/// The candidates in the order in which to try them: healthy before not, then the least outstanding.
+/// The one of several to try: a healthy one before others, then the one with the least outstanding.
 ///
 /// `tie` breaks ties, so that equally busy servers share; pass a random number.
-pub fn order(fleet: &Fleet, candidates: ServerSet, tie: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = candidates.iter().collect();
-    let count = order.len().max(1);
-    order.sort_by_key(|index| {
+pub fn best(fleet: &Fleet, candidates: ServerSet, tie: usize) -> Option<usize> {
+    let count = candidates.iter().count().max(1);
+    let rank = |(position, index): &(usize, usize)| {
         let server = fleet.get(*index);
-        (!server.health.is_healthy(), server.load.requests(), (index + tie) % count)
-    });
-    order
+        let load = &server.load;
+        (!server.health.is_healthy(), load.requests(), load.watches(), (position + tie) % count)
+    };
+    candidates.iter().enumerate().min_by_key(rank).map(|(_, index)| index)
 }
 
 /// The less busy of two healthy servers chosen at random; of any two if none is healthy.

@@ -63,8 +63,11 @@ impl ProvenTokens {
         self.0.contains_key(token)
     }
 
+    /// A token that is known needs no writing; it is proven anew when it was forgotten.
     pub(super) fn insert(&self, token: TokenHash) {
-        self.0.insert(token, ());
+        if !self.contains(&token) {
+            self.0.insert(token, ());
+        }
     }
 
     pub(super) fn remove(&self, token: &TokenHash) {

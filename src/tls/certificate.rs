@@ -4,7 +4,7 @@
 //! handshake, so that a certificate that does not verify is an answer (401) and not a broken connection, and
 //! so that an identity does not outlive its certificate on a long connection.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use rustls::{
     DistinguishedName, RootCertStore,
@@ -115,19 +115,10 @@ impl fmt::Debug for ClientCa {
     }
 }
 
-// === impl Verified ===
-
-impl Verified {
-    /// How long the chain still holds.
-    pub fn remaining(&self, now: UnixTime) -> Duration {
-        Duration::from_secs(self.not_after.saturating_sub(now.as_secs()))
-    }
-}
-
 // === impl Subject ===
 
 impl Subject {
-    /// Reads a certificate's subject. Call it only after [`ClientCa::verify`].
+    /// Reads a certificate's subject. It is worth something only after [`ClientCa::verify`].
     ///
     /// # Errors
     /// If the certificate or one of the attributes that count cannot be read.

@@ -187,7 +187,7 @@ async fn connections_that_nobody_uses_are_closed() {
     let live = |class| proxy.connections("v136", class).live;
     assert!(live(Class::Token) > 0 && live(Class::Unproven) > 0);
     eventually("they are closed", || live(Class::Token) == 0 && live(Class::Unproven) == 0).await;
-    assert_eq!(live(Class::Identity), 1, "our own probes keep that one");
+    assert_eq!(live(Class::Own), 1, "our own probes keep that one");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -234,4 +234,34 @@ async fn a_thousand_watches_on_one_server_do_not_delay_a_get() {
     eventually("no watch is left", || proxy.target("v136").load.watches() == 0).await;
     eventually("no stream is left", || proxy.connections("v136", Class::Identity).in_use <= 1).await;
     assert_eq!(cluster.asked("v136", |one| one.target.contains("watch")).len(), WATCHES);
+}
+
+#[tokio::test]
+async fn callers_who_fill_their_connections_do_not_make_the_server_look_dead() {
+    let cluster = Cluster::with([("v136", V1_36)], |builder| builder.max_streams(3)).await;
+    let proxy = cluster
+        .proxy()
+        .home("v136")
+        .refresh("200ms")
+        .file("healthProbeInterval", "200ms")
+        .file("deadAfter", "1s")
+        .file("maxIdentityConnections", "1")
+        .start()
+        .await;
+    let admin = proxy.h2(As::Certificate(&PKI.admin)).await;
+    let bob = proxy.h2(As::Token(BOB)).await;
+    let watch = "/api/v1/namespaces?watch=1";
+    let mut watches = Vec::new();
+    for client in [&bob, &admin, &admin, &admin] {
+        watches.push(client.ask(http::Method::GET, watch).begin().await);
+    }
+    assert!(admin.get("/version").await.refused(503).contains("full"));
+    assert!(admin.get("/version").await.refused(503).contains("full"));
+    let (before, probes) = (cluster.fetches("v136", "/readyz"), 8);
+    eventually("it was probed for longer than a dead server is given", || {
+        cluster.fetches("v136", "/readyz") >= before + probes
+    })
+    .await;
+    assert!(proxy.target("v136").health.is_healthy());
+    assert_eq!(proxy.target("v136").load.watches(), 4, "nobody's watch was cut");
 }

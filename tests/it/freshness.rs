@@ -249,3 +249,27 @@ async fn a_hanging_server_delays_nobody_but_itself() {
     .await;
     proxy.until_it_is("v136", Stale).await;
 }
+
+#[tokio::test]
+async fn a_server_that_answers_no_probe_for_stale_after_is_stale_and_keeps_its_watches() {
+    let cluster = Cluster::start(&[V1_36]).await;
+    let proxy = cluster
+        .proxy()
+        .home("v136")
+        .refresh("1h")
+        .file("healthProbeInterval", "200ms")
+        .file("healthProbeTimeout", "100ms")
+        .file("staleAfter", "1s")
+        .start()
+        .await;
+    let admin = admin(&proxy).await;
+    let watch = admin.ask(http::Method::GET, "/api/v1/namespaces?watch=1").begin().await;
+    // It still answers PINGs.
+    cluster.server("v136").faults().hang(true);
+    proxy.until_it_is("v136", Stale).await;
+    assert_eq!(proxy.target("v136").load.watches(), 1);
+    cluster.server("v136").faults().hang(false);
+    proxy.until_it_is("v136", Fresh).await;
+    assert_eq!(proxy.target("v136").load.watches(), 1, "the watch that was open is the watch that is open");
+    drop(watch);
+}

@@ -4,7 +4,7 @@
 //! stderr and passes, unless `KPP_REAL=1` makes that a failure. Run them two at a time:
 //!
 //! ```text
-//! KPP_REAL=1 cargo test --locked --test it real:: -- --test-threads=2 --nocapture
+//! KPP_REAL=1 cargo test --locked --test it real:: -- --test-threads=2
 //! ```
 
 mod clients;
@@ -19,6 +19,17 @@ mod starting;
 mod watches;
 mod whoami;
 
+/// A line on stderr even if the test passes: what `eprintln!` writes is only seen when one fails.
+macro_rules! say {
+    ($($what:tt)*) => {{
+        use std::io::Write as _;
+        // In one piece, for another test may write at the same time.
+        let line = format!($($what)*) + "\n";
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }};
+}
+use say;
+
 /// Announced like this, a test that did not run cannot be taken for one that passed.
 macro_rules! fleet {
     ($fleet:expr) => {
@@ -26,7 +37,7 @@ macro_rules! fleet {
             Ok(fleet) => fleet,
             Err(missing) => {
                 assert!(std::env::var_os("KPP_REAL").is_none_or(|real| real != "1"), "{missing}");
-                eprintln!("SKIPPED {}: {missing}", module_path!());
+                $crate::real::say!("SKIPPED {}: {missing}", module_path!());
                 return;
             }
         }

@@ -196,7 +196,7 @@ impl Proxy {
     }
 
     pub fn freshness(&self, name: &str) -> Freshness {
-        self.app.proxy.book.catalog().servers[self.position(name)].freshness
+        self.app.proxy.book.catalog().servers[self.position(name)].freshness()
     }
 
     pub async fn until_it_is(&self, name: &str, wanted: Freshness) {

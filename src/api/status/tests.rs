@@ -29,10 +29,7 @@ fn the_encoding_is_the_one_that_the_client_prefers() {
         ("application/vnd.kubernetes.protobuf", PROTOBUF),
         ("application/vnd.kubernetes.protobuf,application/json", PROTOBUF),
         ("application/json, application/vnd.kubernetes.protobuf", "application/json"),
-        (
-            "application/json;as=Table;g=meta.k8s.io;v=v1,application/vnd.kubernetes.protobuf",
-            "application/json",
-        ),
+        ("application/json;as=Table;g=meta.k8s.io;v=v1,application/vnd.kubernetes.protobuf", PROTOBUF),
         ("text/html", "application/json"),
     ] {
         let (parts, _) = answer(Status::bad_request("no"), accept);
@@ -65,6 +62,12 @@ fn a_missing_route_is_told_from_a_missing_object() {
     assert!(is_route_not_found(text.as_ref(), b"404 page not found\n"));
     assert!(!is_route_not_found(text.as_ref(), b"some extension server's words"));
     assert!(!is_route_not_found(None, b"404 page not found\n"));
+    let yaml = Some(HeaderValue::from_static("application/yaml"));
+    let route =
+        format!("apiVersion: v1\ncode: 404\ndetails: {{}}\nkind: Status\nmessage: {ROUTE_NOT_FOUND}\n");
+    assert!(is_route_not_found(yaml.as_ref(), route.as_bytes()));
+    let object = route.replace("details: {}", "details:\n  name: p");
+    assert!(!is_route_not_found(yaml.as_ref(), object.as_bytes()));
 
     let mut status = Status::bad_request(ROUTE_NOT_FOUND);
     assert!(is_route_not_found(protobuf.as_ref(), &protobuf::encode(&status)));

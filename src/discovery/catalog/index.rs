@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::Serving;
 use crate::{
     api::{
         discovery::{GroupDiscoveryList, ResourceDiscovery, VersionDiscovery},
@@ -14,7 +13,21 @@ use crate::{
 /// Verbs that discovery lists; a request has exactly one of them or none.
 const VERBS: [&str; 8] = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
 
+/// What a catalog says of one request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Serving {
+    /// Servers that list it, in a group-version that they do not call Stale themselves.
+    pub current: ServerSet,
+    /// Servers that list it in a group-version that they call Stale: its extension server is away.
+    pub stale: ServerSet,
+}
+
 type Map<T> = HashMap<Box<str>, T>;
+
+/// Whether discovery could list a request with this verb at all.
+pub(super) fn is_listable(verb: &str) -> bool {
+    VERBS.contains(&verb)
+}
 
 /// Nested by name, so that a look-up by what a path says allocates nothing.
 #[derive(Default)]
@@ -40,6 +53,22 @@ struct Resource {
 /// For each of [`VERBS`], who lists it.
 #[derive(Default)]
 struct Verbs([ServerSet; VERBS.len()]);
+
+// === impl Serving ===
+
+impl Serving {
+    /// Everybody who lists it.
+    pub fn listed(self) -> ServerSet {
+        self.current.union(self.stale)
+    }
+
+    /// The same without some servers, unless nobody would be left.
+    #[must_use]
+    pub fn avoiding(self, avoided: ServerSet) -> Self {
+        let left = Self { current: self.current.without(avoided), stale: self.stale.without(avoided) };
+        if left.listed().is_empty() { self } else { left }
+    }
+}
 
 // === impl Index ===
 
@@ -104,11 +133,13 @@ impl Resource {
             return ServerSet::EMPTY;
         }
         let in_namespace = !info.namespace.is_empty() && info.resource != "namespaces";
-        let scope = match (in_namespace, info.parts) {
-            (true, _) => self.namespaced,
-            // Across all namespaces.
-            (false, 1) => self.cluster.union(self.namespaced),
-            (false, _) => self.cluster,
+        let across_namespaces = info.parts == 1 && matches!(&*info.verb, "list" | "watch");
+        let scope = if in_namespace {
+            self.namespaced
+        } else if across_namespaces {
+            self.cluster.union(self.namespaced)
+        } else {
+            self.cluster
         };
         verbs.get(&info.verb).intersection(scope)
     }

@@ -1,7 +1,7 @@
 use http::Method;
 
 use super::{index::Index, *};
-use crate::api::request_info;
+use crate::api::{discovery::GroupDiscoveryList, request_info};
 
 fn list(json: serde_json::Value) -> GroupDiscoveryList {
     let document = serde_json::json!({
@@ -76,6 +76,9 @@ fn a_path_that_no_server_has_a_route_for_is_listed_by_nobody() {
     ] {
         assert!(who(&index, &Method::GET, target).is_empty(), "{target}");
     }
+    for method in [Method::POST, Method::DELETE] {
+        assert!(who(&index, &method, "/api/v1/pods").is_empty(), "{method} across namespaces");
+    }
 }
 
 #[test]
@@ -106,4 +109,26 @@ fn i7_whatever_a_newer_document_drops_is_named() {
     let version = Arc::make_mut(&mut fewer.items[0].versions[0]);
     version.resources[0].verbs = Some(vec!["get".into()]);
     assert_eq!(full.dropped_by(&document(fewer)).as_deref(), Some("/v1 nodes, verb create"));
+}
+
+#[test]
+fn doubt_makes_a_server_unknown_for_requests_and_leaves_documents_alone_until_a_fetch_fails() {
+    let mut known = Knowledge::default();
+    assert_eq!((known.freshness(), known.is_believed_in_documents()), (Freshness::Unknown, false));
+    known.fetched(None, true);
+    assert_eq!((known.freshness(), known.is_believed_in_documents()), (Freshness::Fresh, true));
+    known.doubt();
+    assert_eq!((known.freshness(), known.is_believed_in_documents()), (Freshness::Unknown, true));
+    known.fetch_failed();
+    assert_eq!((known.freshness(), known.is_believed_in_documents()), (Freshness::Unknown, false));
+    known.fetched(None, true);
+    known.contact_lost();
+    assert_eq!((known.freshness(), known.is_believed_in_documents()), (Freshness::Stale, false));
+    known.contact_back();
+    assert_eq!((known.freshness(), known.is_believed_in_documents()), (Freshness::Unknown, true));
+    known.fetched(None, false);
+    assert_eq!(known.freshness(), Freshness::Unknown, "an answer from before a loss settles nothing");
+    known.fetched(None, true);
+    known.fetch_failed();
+    assert_eq!((known.freshness(), known.is_believed_in_documents()), (Freshness::Stale, false));
 }

@@ -39,7 +39,7 @@ pub(super) fn servers(proxy: &Proxy) -> Value {
                 "version": known.document.as_ref().and_then(|document| document.version)
                     .map(|(major, minor)| format!("{major}.{minor}")),
                 "healthy": server.health.is_healthy(),
-                "freshness": known.freshness.as_str(),
+                "freshness": known.freshness().as_str(),
                 "secondsSinceContact": contact,
                 "lastError": server.health.last_error(),
                 "requests": server.load.requests(),

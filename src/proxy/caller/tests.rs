@@ -148,6 +148,16 @@ fn without_a_certificate_a_token_is_looked_for_where_kube_apiserver_looks() {
 }
 
 #[test]
+fn i4_a_known_user_among_the_unauthenticated_is_refused() {
+    let world = World::new();
+    let trusted = world.proxies.issue(&Leaf::client("front-proxy-client")).unwrap();
+    let told = [("x-remote-user", "eve"), ("x-remote-group", "system:unauthenticated")];
+    assert_eq!(world.caller(Some(&trusted), &told), Err(401));
+    let shown = world.clients.issue(&Leaf::client("eve").group("system:unauthenticated")).unwrap();
+    assert_eq!(world.caller(Some(&shown), &[]), Err(401));
+}
+
+#[test]
 fn a_websocket_protocol_is_a_token_on_an_upgrade_only() {
     let world = World::new();
     let bearer =

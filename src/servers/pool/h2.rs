@@ -87,9 +87,8 @@ pub(super) async fn exchange(
     let lease = Arc::new(lease);
     let uploading = upload.filter(|upload| !upload.is_done()).map(|mut upload| {
         upload.forget();
-        let mut rest = Uploading { upload, _lease: Arc::clone(&lease) };
-        let rest = async move { poll_fn(|cx| rest.upload.poll(cx)).await };
-        tokio::spawn(rest).abort_handle()
+        let rest = Uploading { upload, _lease: Arc::clone(&lease) };
+        tokio::spawn(rest.finish()).abort_handle()
     });
     Ok(response.map(|recv| Download { recv, lease: Some(lease), uploading }.boxed_unsync()))
 }
@@ -148,6 +147,13 @@ fn classify(e: h2::Error) -> SendError {
 struct Uploading {
     upload: Upload,
     _lease: Arc<Lease>,
+}
+
+impl Uploading {
+    /// An error of the body has reset the stream, which the response's reader sees.
+    async fn finish(mut self) {
+        let _broke_off = poll_fn(|cx| self.upload.poll(cx)).await;
+    }
 }
 
 /// The body of a response. The server's window grows only as it is read.

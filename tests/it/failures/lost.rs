@@ -89,7 +89,8 @@ async fn i9_a_server_that_says_goaway_under_load_loses_no_request() {
                 if round % 5 == number {
                     server.send_goaway();
                 }
-                assert_eq!(admin.get("/version").await.status, 200);
+                let reply = admin.get("/version").await;
+                assert_eq!(reply.status, 200, "{}", reply.text());
             }
         }
     });

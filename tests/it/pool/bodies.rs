@@ -61,7 +61,7 @@ async fn a_hundred_megabytes_come_down_no_faster_than_they_are_read() {
         let pool = server.pool(Settings::default());
         let mut body = pool.send(get("/")).await.unwrap().into_body();
         let (mut read, mut most) = (0, 0);
-        while let Some(frame) = body.frame().await {
+        while let Some(frame) = soon(body.frame()).await {
             read += frame.unwrap().into_data().unwrap().len();
             most = most.max(sent.get() - read);
         }
@@ -182,4 +182,27 @@ async fn interim_responses_are_passed_over() {
     let response = pool.send(post("/", body::full("x"))).await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(text(response).await, "final");
+}
+
+#[tokio::test]
+async fn a_stream_counts_until_the_request_is_through_even_if_the_response_was_first() {
+    let server = Server::start(&["h2"], |tls, _| async move {
+        let mut raw = Raw::start(tls).await;
+        let request = raw.expect(HEADERS).await.unwrap().stream;
+        raw.send(HEADERS, END_HEADERS, request, OK).await;
+        raw.send(DATA, END_STREAM, request, b"early").await;
+        raw.rest().await;
+    })
+    .await;
+    let pool = server.pool(Settings::default());
+    let (sender, mut receiver) = mpsc::channel::<Bytes>(1);
+    let body = StreamBody::new(stream::poll_fn(move |cx| {
+        receiver.poll_recv(cx).map(|data| data.map(|data| Ok::<_, BoxError>(Frame::data(data))))
+    }));
+    let response = pool.send(post("/", body.boxed_unsync())).await.unwrap();
+    assert_eq!(text(response).await, "early");
+    sender.send(Bytes::from("still going")).await.unwrap();
+    assert_eq!(pool.stats().in_use, 1);
+    drop(sender);
+    until("the request is through", || pool.stats().in_use == 0).await;
 }

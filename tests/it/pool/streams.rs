@@ -164,7 +164,7 @@ async fn dropping_a_request_or_a_response_frees_its_stream_on_both_sides() {
 async fn thousands_of_cancelled_watches_do_not_cost_the_connection() {
     let server = Server::hyper(&["h2"], 100, |request, _| async move {
         let busy = request.uri().path() == "/watch";
-        Response::new(if busy { super::chunks(200, 10) } else { watch("calm") })
+        Response::new(if busy { super::chunks(500, 10) } else { watch("calm") })
     })
     .await;
     let pool = server.pool(Settings::default());

@@ -19,7 +19,7 @@ const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
 #[tokio::test(flavor = "multi_thread")]
 async fn curl_on_http_1_1_gets_what_a_peer_serves_and_each_header_once() {
     let fleet = fleet!(fleets::versions().await);
-    let proxy = Proxy::of(&fleet, Some("v132")).await;
+    let proxy = Proxy::of(fleet.cluster, Some("v132")).await;
     let file = |name: &str| fleet.files.path(name);
     let curl = async |more: &[&str], path: &str| {
         let mut command = Command::new("curl");
@@ -66,7 +66,7 @@ async fn curl_on_http_1_1_gets_what_a_peer_serves_and_each_header_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_get_raw_works_with_every_version() {
     let fleet = fleet!(fleets::versions().await);
-    let proxy = Proxy::of(&fleet, Some("v132")).await;
+    let proxy = Proxy::of(fleet.cluster, Some("v132")).await;
     for version in fleet.binaries.kubectls.keys().copied() {
         let kubectl = Kubectl::new(fleet.binaries, version, &fleet.files, &proxy.url(), Who::Bob);
         let list = kubectl.json(&["get", "--raw", POLICIES]).await;
@@ -82,7 +82,7 @@ async fn kubectl_get_raw_works_with_every_version() {
 async fn a_watch_with_a_timeout_ends_cleanly_where_it_is_rerouted_and_where_not() {
     let fleet = fleet!(fleets::versions().await);
     for home in ["v132", "v136"] {
-        let proxy = Proxy::of(&fleet, Some(home)).await;
+        let proxy = Proxy::of(fleet.cluster, Some(home)).await;
         for h1 in [false, true] {
             let dial = proxy.dial(Who::Alice);
             let client = if h1 { dial.h1() } else { dial }.connect().await.unwrap();
@@ -101,7 +101,7 @@ async fn a_watch_with_a_timeout_ends_cleanly_where_it_is_rerouted_and_where_not(
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_in_every_encoding_are_byte_for_byte_what_the_peer_sends() {
     let fleet = fleet!(fleets::versions().await);
-    let proxy = Proxy::of(&fleet, Some("v132")).await;
+    let proxy = Proxy::of(fleet.cluster, Some("v132")).await;
     let (direct, through) = (fleet.direct("v136", Who::Alice).await, proxy.client(Who::Alice).await);
     // Of 1.36 only, and listed at a version that does not move although other tests write meanwhile.
     let binding = json!({
@@ -147,7 +147,7 @@ async fn lists_in_every_encoding_are_byte_for_byte_what_the_peer_sends() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_real_server_answers_passes_with_its_status_warnings_and_location() {
     let fleet = fleet!(fleets::versions().await);
-    let proxy = Proxy::of(&fleet, Some("v136")).await;
+    let proxy = Proxy::of(fleet.cluster, Some("v136")).await;
     let (direct, through) = (fleet.direct("v136", Who::Alice).await, proxy.client(Who::Alice).await);
     let map = json!({ "metadata": { "name": "there", "nonsense": 1 } });
     let maps = "/api/v1/namespaces/default/configmaps";

@@ -94,11 +94,20 @@ pub(super) async fn native() -> Result<Fleet, String> {
     Ok(Fleet { cluster, binaries, _guard: MACHINE.read().await })
 }
 
+static MORTAL: OnceCell<Cluster> = OnceCell::const_new();
+/// One test kills at a time.
+static KILLER: Mutex<()> = Mutex::const_new(());
+
 /// One 1.35 and two 1.36 that may be killed, by one test at a time.
 pub(super) async fn mortals() -> Result<Fleet<(MutexGuard<'static, ()>, Peace)>, String> {
-    static CELL: OnceCell<Cluster> = OnceCell::const_new();
-    static ONE: Mutex<()> = Mutex::const_new(());
-    let one = ONE.lock().await;
-    let (cluster, binaries) = started(&CELL, "mortals", &MORTALS).await?;
-    Ok(Fleet { cluster, binaries, _guard: (one, MACHINE.read().await) })
+    let killer = KILLER.lock().await;
+    let (cluster, binaries) = started(&MORTAL, "mortals", &MORTALS).await?;
+    Ok(Fleet { cluster, binaries, _guard: (killer, MACHINE.read().await) })
+}
+
+/// The same, with the machine to oneself.
+pub(super) async fn mortals_alone() -> Result<Fleet<(MutexGuard<'static, ()>, Quiet)>, String> {
+    let killer = KILLER.lock().await;
+    let (cluster, binaries) = started(&MORTAL, "mortals", &MORTALS).await?;
+    Ok(Fleet { cluster, binaries, _guard: (killer, MACHINE.write().await) })
 }

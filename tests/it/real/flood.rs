@@ -17,6 +17,7 @@ use serde_json::json;
 use super::{
     fleet, fleets,
     kit::{DEADLINE, client::MERGE_PATCH, eventually, files::Who, proxy::Proxy},
+    say,
 };
 
 const STRANGERS: usize = 4000;
@@ -41,7 +42,7 @@ async fn a_real_server_closes_an_h2_connection_on_which_somebody_failed_to_authe
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_strangers_never_moves_a_token_callers_connection() {
     let fleet = fleet!(fleets::versions().await);
-    let proxy = Proxy::of(&fleet, Some("v136")).await;
+    let proxy = Proxy::of(fleet.cluster, Some("v136")).await;
     let bob = proxy.client(Who::Bob).await;
     let map = json!({ "metadata": { "name": "flooded" }, "data": { "round": "0" } });
     assert_eq!(bob.post(CONFIG_MAPS, &map).await.unwrap().status, 201);
@@ -95,7 +96,7 @@ async fn a_flood_of_strangers_never_moves_a_token_callers_connection() {
     };
     let begun = Instant::now();
     let (refused, (rounds, slowest)) = tokio::join!(flood, work);
-    eprintln!(
+    say!(
         "{STRANGERS} strangers in {:?}: {refused} refused by the server; meanwhile {rounds} GETs with a token, \
          all 200, slowest {slowest} ms",
         begun.elapsed(),
@@ -103,7 +104,7 @@ async fn a_flood_of_strangers_never_moves_a_token_callers_connection() {
     let shown = proxy.admin("/debug/servers").await;
     let mut servers = shown["servers"].as_array().unwrap().iter();
     let shown = &servers.find(|server| server["name"] == "v136").unwrap()["connections"];
-    eprintln!("connections: {shown}");
+    say!("connections: {shown}");
     assert_eq!(shown["token"]["live"], 1);
     // Some may meet our own cap of connections for strangers (503), or the server's for anonymous work (429).
     assert!(refused > STRANGERS / 2, "{refused}");

@@ -95,7 +95,7 @@ async fn live(kubectl: &Kubectl, kind: &Kind<'_>, name: &str) {
 
 async fn every_kubectl_lives(home: &str, kind: &Kind<'_>) {
     let fleet = fleet!(fleets::versions().await);
-    let proxy = Proxy::of(&fleet, Some(home)).await;
+    let proxy = Proxy::of(fleet.cluster, Some(home)).await;
     for version in fleet.binaries.kubectls.keys().copied() {
         let kubectl = Kubectl::new(fleet.binaries, version, &fleet.files, &proxy.url(), Who::Alice);
         let name = format!("{home}-{}-{}", version.0, version.1);

@@ -13,6 +13,7 @@ use super::{
         files::Who,
         proxy::Proxy,
     },
+    say,
 };
 
 const NOPEER: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList;profile=nopeer";
@@ -60,7 +61,7 @@ async fn the_merged_document_is_byte_for_byte_the_native_proxys_whichever_is_hom
     let leases = leases(&fleet).await;
     let servers: Vec<_> = leases.iter().map(|(lease, server)| (lease.as_str(), *server)).collect();
     for home in 0..2 {
-        let proxy = Proxy::start(&fleet, &servers, Some(servers[home].0), |_| ()).await;
+        let proxy = Proxy::start(fleet.cluster, &servers, Some(servers[home].0), |_| ()).await;
         let client = proxy.client(Who::Admin).await;
         let ours = eventually("our document has the native ETag", async || {
             let ours = apis(&client, ACCEPT_V2).await;
@@ -71,7 +72,7 @@ async fn the_merged_document_is_byte_for_byte_the_native_proxys_whichever_is_hom
         for header in ["content-type", "etag", "vary", "cache-control"] {
             assert_eq!(ours.header(header), native.header(header), "{header}");
         }
-        eprintln!("{} bytes, {} groups, ETag {}", ours.body.len(), ours.groups().len(), ours.header("etag"));
+        say!("{} bytes, {} groups, ETag {}", ours.body.len(), ours.groups().len(), ours.header("etag"));
         let unchanged = [("accept", ACCEPT_V2), ("if-none-match", native.header("etag"))];
         assert_eq!(client.get_with("/apis", &unchanged).await.unwrap().status, 304);
         proxy.stop().await;
@@ -82,7 +83,7 @@ async fn the_merged_document_is_byte_for_byte_the_native_proxys_whichever_is_hom
 async fn nopeer_is_byte_for_byte_homes_own() {
     let fleet = fleet!(fleets::native().await);
     for home in ["a", "b"] {
-        let proxy = Proxy::of(&fleet, Some(home)).await;
+        let proxy = Proxy::of(fleet.cluster, Some(home)).await;
         let expected = apis(&fleet.direct(home, Who::Admin).await, NOPEER).await;
         let ours = apis(&proxy.client(Who::Admin).await, NOPEER).await;
         assert_eq!(ours.text(), expected.text());
@@ -98,7 +99,7 @@ async fn nopeer_is_byte_for_byte_homes_own() {
 async fn a_request_that_we_reroute_reaches_the_peer_once_and_the_native_proxy_never() {
     let fleet = fleet!(fleets::native().await);
     let (a, b) = (fleet.server("a"), fleet.server("b"));
-    let proxy = Proxy::of(&fleet, Some("a")).await;
+    let proxy = Proxy::of(fleet.cluster, Some("a")).await;
     let client = proxy.client(Who::Alice).await;
     let reply = client.get(CRON_JOBS).await.unwrap();
     assert_eq!(reply.status, 200, "{}", reply.text());
@@ -114,7 +115,7 @@ async fn what_nobody_serves_is_one_404_and_makes_no_loop() {
     let fleet = fleet!(fleets::native().await);
     native_document(&fleet).await;
     let (a, b) = (fleet.server("a"), fleet.server("b"));
-    let proxy = Proxy::of(&fleet, Some("a")).await;
+    let proxy = Proxy::of(fleet.cluster, Some("a")).await;
     let client = proxy.client(Who::Admin).await;
     for path in ["/apis/batch/v9/namespaces/default/cronjobs", "/apis/nobody.example.com/v1/things"] {
         let reply = client.get(path).await.unwrap();

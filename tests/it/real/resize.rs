@@ -11,7 +11,7 @@ use super::{
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_is_resized_through_a_home_that_knows_no_resize() {
     let fleet = fleet!(fleets::versions().await);
-    let proxy = Proxy::of(&fleet, Some("v132")).await;
+    let proxy = Proxy::of(fleet.cluster, Some("v132")).await;
     let client = proxy.client(Who::Alice).await;
     let resources = |cpu: &str| json!({ "requests": { "cpu": cpu }, "limits": { "cpu": cpu } });
     let container = |cpu: &str| json!({ "name": "c", "image": "none", "resources": resources(cpu) });

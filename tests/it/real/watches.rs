@@ -12,6 +12,7 @@ use serde_json::json;
 use super::{
     fleet, fleets,
     kit::{DEADLINE, client::Client, files::Who, proxy::Proxy},
+    say,
 };
 
 const WATCHES: usize = 1000;
@@ -51,7 +52,7 @@ async fn next(body: &mut Incoming, kind: &str) {
 
 async fn a_get_stays_fast(who: Who, class: Class) {
     let fleet = fleet!(fleets::versions_alone().await);
-    let proxy = Proxy::of(&fleet, Some("v136")).await;
+    let proxy = Proxy::of(fleet.cluster, Some("v136")).await;
     let client = proxy.client(who).await;
     let name = format!("watched-by-{}", class.as_str());
     let map = json!({ "metadata": { "name": name } });
@@ -76,7 +77,7 @@ async fn a_get_stays_fast(who: Who, class: Class) {
     let begun = Instant::now();
     client.call(Method::DELETE, &path, &[], "".into()).await.unwrap();
     future::join_all(open.iter_mut().map(|body| next(body, "DELETED"))).await;
-    eprintln!(
+    say!(
         "{}: GET median {:?}, p99 {:?} directly; through us {:?}, {:?} with no watch; {:?}, {:?} with {WATCHES} watches, opened in \
          {opening:?}, over {} connections with {} streams; one event reached all in {:?}",
         class.as_str(),

@@ -12,6 +12,7 @@ use super::{
         kubectl::Kubectl,
         proxy::Proxy,
     },
+    say,
 };
 
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
@@ -28,8 +29,11 @@ fn user(reply: &Reply) -> Value {
     reply.json()["status"]["userInfo"].clone()
 }
 
+/// A name for messages, the client, and the headers that it sends.
+type Case = (&'static str, Who, Vec<(&'static str, &'static str)>);
+
 /// Callers of every kind, and the headers that they send.
-fn callers() -> Vec<(&'static str, Who, Vec<(&'static str, &'static str)>)> {
+fn callers() -> Vec<Case> {
     let impersonation = vec![
         ("impersonate-user", "carol"),
         ("impersonate-uid", "carol-uid"),
@@ -63,7 +67,7 @@ fn callers() -> Vec<(&'static str, Who, Vec<(&'static str, &'static str)>)> {
 }
 
 /// The same caller, directly and through the proxy.
-async fn both(fleet: &Cluster, proxy: &Proxy<'_>, server: &str, who: Who) -> [Client; 2] {
+async fn both(fleet: &Cluster, proxy: &Proxy, server: &str, who: Who) -> [Client; 2] {
     let direct = Dial::new(&fleet.files, fleet.server(server).addr, who).from(FROM);
     [direct.connect().await.unwrap(), proxy.dial(who).from(FROM).connect().await.unwrap()]
 }
@@ -71,7 +75,7 @@ async fn both(fleet: &Cluster, proxy: &Proxy<'_>, server: &str, who: Who) -> [Cl
 #[tokio::test(flavor = "multi_thread")]
 async fn everybody_is_through_the_proxy_who_he_is_directly_and_in_the_audit_log_too() {
     let fleet = fleet!(fleets::versions().await);
-    let proxy = Proxy::of(&fleet, Some("v136")).await;
+    let proxy = Proxy::of(fleet.cluster, Some("v136")).await;
     for (caller, who, headers) in callers() {
         let [direct, through] = both(&fleet, &proxy, "v136", who).await;
         let [mut expected, mut seen] = [ask(&direct, &headers).await, ask(&through, &headers).await];
@@ -83,7 +87,7 @@ async fn everybody_is_through_the_proxy_who_he_is_directly_and_in_the_audit_log_
             body
         };
         assert_eq!(body(&seen), body(&expected), "{caller}");
-        eprintln!("{caller:52} {} {}", seen.status, seen.json()["status"]["userInfo"]);
+        say!("{caller:52} {} {}", seen.status, seen.json()["status"]["userInfo"]);
 
         if expected.status == 401 {
             // Who he is was not found out, so an entry could say nothing about him.
@@ -107,7 +111,7 @@ async fn everybody_is_through_the_proxy_who_he_is_directly_and_in_the_audit_log_
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_auth_whoami_prints_the_same_through_the_proxy() {
     let fleet = fleet!(fleets::versions().await);
-    let proxy = Proxy::of(&fleet, Some("v136")).await;
+    let proxy = Proxy::of(fleet.cluster, Some("v136")).await;
     for who in [Who::Alice, Who::Bob, Who::Admin, Who::AdminToken] {
         let ask = async |url: &str, more: &[&str]| {
             let kubectl = Kubectl::newest(fleet.binaries, &fleet.files, url, who);
@@ -127,7 +131,7 @@ async fn kubectl_auth_whoami_prints_the_same_through_the_proxy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rerouted_request_is_one_entry_in_the_peers_audit_log_under_the_id_that_the_client_got() {
     let fleet = fleet!(fleets::versions().await);
-    let proxy = Proxy::of(&fleet, Some("v132")).await;
+    let proxy = Proxy::of(fleet.cluster, Some("v132")).await;
     let client = proxy.dial(Who::Alice).from(FROM).connect().await.unwrap();
     let path = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies?limit=7";
     let reply = client.get(path).await.unwrap();
@@ -159,10 +163,10 @@ async fn what_older_servers_lose_is_known() {
         ("v136", Who::Alice, json!("alice-uid"), json!("alice-uid")),
     ];
     for (server, who, directly, through_us) in table {
-        let proxy = Proxy::of(&fleet, Some(server)).await;
+        let proxy = Proxy::of(fleet.cluster, Some(server)).await;
         let [direct, through] = both(&fleet, &proxy, server, who).await;
         let [mut direct, mut through] = [user(&ask(&direct, &[]).await), user(&ask(&through, &[]).await)];
-        eprintln!("{server:5} {who:?} direct  {direct}\n{server:5} {who:?} through {through}");
+        say!("{server:5} {who:?} direct  {direct}\n{server:5} {who:?} through {through}");
         assert_eq!(direct["uid"], directly, "{server} {who:?}");
         assert_eq!(through["uid"], through_us, "{server} {who:?}");
         // All else is the same.

@@ -2,7 +2,7 @@
 
 use http::Method;
 use http_body_util::BodyExt;
-use kube_peer_proxy::embedded::Recorded::{V1_32, V1_35};
+use kube_peer_proxy::embedded::Recorded::{V1_32, V1_35, V1_36};
 use kube_peer_proxy::embedded::Tree;
 use serde_json::json;
 
@@ -152,4 +152,17 @@ async fn of_several_peers_the_less_busy_one_is_asked() {
     assert_eq!(cluster.asked_for("v135", DEVICE_CLASSES).len(), 8);
     cluster.server("v136").faults().hang(false);
     assert_eq!(held.await.unwrap(), 200);
+}
+
+#[tokio::test]
+async fn peers_that_are_equally_busy_share_whatever_their_place_in_the_list() {
+    let versions = [("a", V1_36), ("b", V1_32), ("c", V1_36)];
+    let cluster = Cluster::with(versions, |builder| builder).await;
+    let proxy = cluster.proxy().home("b").start().await;
+    let admin = proxy.h2(As::Certificate(&PKI.admin)).await;
+    for _ in 0..40 {
+        assert_eq!(admin.get(POLICIES).await.status, 200);
+    }
+    let share = |name| cluster.asked_for(name, POLICIES).len();
+    assert!(share("a") >= 5 && share("c") >= 5, "{} and {}", share("a"), share("c"));
 }

@@ -14,19 +14,19 @@ use super::{
     client::{Client, Dial},
     cluster::Cluster,
     eventually,
-    files::Who,
+    files::{Files, Who},
 };
 
-pub(crate) struct Proxy<'a> {
+pub(crate) struct Proxy {
     pub(crate) app: App,
     pub(crate) addr: SocketAddr,
-    cluster: &'a Cluster,
+    cluster: &'static Cluster,
 }
 
-impl<'a> Proxy<'a> {
+impl Proxy {
     /// Beside `home` if there is one, else in front of all; `change` may say more.
     pub(crate) async fn start(
-        cluster: &'a Cluster,
+        cluster: &'static Cluster,
         servers: &[(&str, &str)],
         home: Option<&str>,
         change: impl FnOnce(&mut ServeArgs),
@@ -64,7 +64,7 @@ impl<'a> Proxy<'a> {
     }
 
     /// In front of, or beside, all servers of a cluster, named as there.
-    pub(crate) async fn of(cluster: &'a Cluster, home: Option<&str>) -> Self {
+    pub(crate) async fn of(cluster: &'static Cluster, home: Option<&str>) -> Self {
         let servers: Vec<_> = cluster.servers.iter().map(|server| (server.name, server.name)).collect();
         Self::start(cluster, &servers, home, |_| ()).await
     }
@@ -73,7 +73,12 @@ impl<'a> Proxy<'a> {
         format!("https://{}", self.addr)
     }
 
-    pub(crate) fn dial(&self, who: Who) -> Dial<'a> {
+    /// The PKI and the users.
+    pub(crate) fn files(&self) -> &'static Files {
+        &self.cluster.files
+    }
+
+    pub(crate) fn dial(&self, who: Who) -> Dial<'static> {
         Dial::new(&self.cluster.files, self.addr, who)
     }
 

@@ -33,7 +33,6 @@ pub(crate) struct Spec {
 /// A kube-apiserver that can be killed and started again.
 pub(crate) struct ApiServer {
     pub(crate) name: &'static str,
-    pub(crate) version: Version,
     pub(crate) addr: SocketAddr,
     pub(crate) dir: PathBuf,
     command: Vec<String>,
@@ -111,7 +110,7 @@ impl ApiServer {
         }
         command.extend(spec.flags.iter().map(|flag| (*flag).to_owned()));
         let addr = (Ipv4Addr::LOCALHOST, port).into();
-        Self { name: spec.name, version: spec.version, addr, dir, command, process: Mutex::new(None) }
+        Self { name: spec.name, addr, dir, command, process: Mutex::new(None) }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -151,7 +150,7 @@ impl ApiServer {
     pub(crate) async fn ready(&self, files: &Files) {
         eventually(&format!("{} is ready (see {}/log)", self.name, self.dir.display()), async || {
             assert!(self.is_running(), "{} ended, see {}/log", self.name, self.dir.display());
-            let mut client = Dial::new(files, self.addr, Who::Admin).h1().connect().await.ok()?;
+            let client = Dial::new(files, self.addr, Who::Admin).h1().connect().await.ok()?;
             let reply = client.get("/readyz").await.ok()?;
             (reply.status == 200).then_some(())
         })

@@ -1,0 +1,125 @@
+//! What is known of one server, and how far it may be trusted.
+
+use std::sync::Arc;
+
+use super::document::Document;
+
+/// How far what we know of a server may be trusted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Freshness {
+    /// Never heard since start, or reconnected after a loss and not fetched yet.
+    #[default]
+    Unknown,
+    /// Contact is confirmed, and nothing said that the document changed since the last good fetch.
+    Fresh,
+    /// Contact is lost, or the last fetch failed.
+    Stale,
+}
+
+/// What we know of one server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Knowledge {
+    /// The last good document; a failure never removes it (I7).
+    pub document: Option<Arc<Document>>,
+    /// Contact is lost.
+    pub lost: bool,
+    /// How the last fetch ended, if what it brought is still to be believed.
+    pub fetch: Fetch,
+}
+
+/// How far the last fetch is to be believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fetch {
+    /// There was none.
+    #[default]
+    Never,
+    /// Something said since that the document may have changed, and another fetch is on its way.
+    Due,
+    /// The same, and the other fetch failed.
+    Overdue,
+    /// It succeeded.
+    Good,
+    /// It failed, after one that succeeded.
+    Failed,
+}
+
+// === impl Knowledge ===
+
+impl Knowledge {
+    /// How far to trust it.
+    pub fn freshness(&self) -> Freshness {
+        match (self.fetch, self.lost) {
+            (Fetch::Never | Fetch::Due | Fetch::Overdue, _) => Freshness::Unknown,
+            (Fetch::Good, false) => Freshness::Fresh,
+            (Fetch::Good, true) | (Fetch::Failed, _) => Freshness::Stale,
+        }
+    }
+
+    /// Whether its group-versions are Current in documents. A server that is only being asked again stays so
+    /// until that fails: clients drop a Stale group-version whole, and a moment's doubt is no reason for that.
+    pub(super) fn is_believed_in_documents(&self) -> bool {
+        !self.lost && matches!(self.fetch, Fetch::Good | Fetch::Due)
+    }
+
+    /// Whether the other would make the same catalog.
+    pub(super) fn shows_as(&self, other: &Self) -> bool {
+        let same_document = match (&self.document, &other.document) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new) || old == new,
+            (None, None) => true,
+            _ => false,
+        };
+        same_document
+            && self.freshness() == other.freshness()
+            && self.is_believed_in_documents() == other.is_believed_in_documents()
+    }
+
+    /// Contact is lost: nothing is confirmed any more.
+    pub fn contact_lost(&mut self) {
+        self.lost = true;
+    }
+
+    /// Contact is back, maybe with another process.
+    pub fn contact_back(&mut self) {
+        self.lost = false;
+        self.doubt();
+    }
+
+    /// The document may have changed.
+    pub fn doubt(&mut self) {
+        if self.fetch != Fetch::Never {
+            self.fetch = Fetch::Due;
+        }
+    }
+
+    /// A fetch succeeded; `document` if it brought another one. `settled` says that nothing happened meanwhile
+    /// that makes the answer an old one, and that the server was ready.
+    pub fn fetched(&mut self, document: Option<Arc<Document>>, settled: bool) {
+        if document.is_some() {
+            self.document = document;
+        }
+        self.lost = false;
+        self.fetch = if settled { Fetch::Good } else { Fetch::Due };
+    }
+
+    /// A fetch failed.
+    pub fn fetch_failed(&mut self) {
+        self.fetch = match self.fetch {
+            Fetch::Never => Fetch::Never,
+            Fetch::Due | Fetch::Overdue => Fetch::Overdue,
+            Fetch::Good | Fetch::Failed => Fetch::Failed,
+        };
+    }
+}
+
+// === impl Freshness ===
+
+impl Freshness {
+    /// As in metrics and admin pages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Fresh => "fresh",
+            Self::Stale => "stale",
+        }
+    }
+}

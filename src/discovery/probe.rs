@@ -1,0 +1,180 @@
+//! One task per API server that asks whether it is there and ready, beside [`super::refresh`].
+//!
+//! It has connections of its own ([`crate::servers::Class::Own`]), so that clients who fill theirs say nothing of
+//! the server. A server that answers slowly is not ready, but its watches are well; only when nothing has come from
+//! it for as long as a hung connection is given are its connections closed.
+
+use std::{sync::Arc, time::Duration};
+
+use http::StatusCode;
+use tokio::time::{self, Instant};
+
+use super::{
+    catalog::{Book, Knowledge},
+    fetch::{FetchError, Fetcher},
+    refresh::{Refresh, Trigger, jitter},
+};
+use crate::{metrics::Metrics, servers::Server};
+
+/// When the probe task does what.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    /// Between two probes of a server that is there.
+    pub interval: Duration,
+    /// A server that does not answer within this is not ready.
+    pub slow_after: Duration,
+    /// Contact with a server that does not answer within this is lost.
+    pub dead_after: Duration,
+    /// Without an answer for so long, what is known of a server is stale.
+    pub stale_after: Duration,
+}
+
+/// Between two probes at least, however often something happens.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Watches one server.
+pub struct Probe {
+    /// Its number.
+    pub number: usize,
+    /// The server.
+    pub server: Arc<Server>,
+    /// Where losses are written down.
+    pub book: Arc<Book>,
+    /// Who asks.
+    pub fetcher: Fetcher,
+    /// See [`Schedule`].
+    pub schedule: Schedule,
+    /// Asked for a fetch after a loss.
+    pub refresh: Refresh,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+impl Probe {
+    /// Starts the task. It ends when the runtime does.
+    pub fn spawn(self) {
+        tokio::spawn(self.run());
+    }
+
+    async fn run(self) {
+        // The first fetch is the first contact.
+        self.refresh.asked_once().await;
+        let mut seen = self.server.health.losses();
+        let mut lost = !self.server.health.is_connected();
+        // `/readyz` was 200 once, so our user may read it.
+        let mut may_read = false;
+        let mut next = Instant::now();
+        loop {
+            let earliest = Instant::now() + MIN_INTERVAL;
+            tokio::select! {
+                () = time::sleep_until(next) => {}
+                () = self.server.health.changed() => time::sleep_until(earliest.min(next)).await,
+            }
+            let there = self.ask_or_go_stale(&mut may_read, &mut lost).await;
+            let losses = self.server.health.losses();
+            lost |= losses != seen || !there;
+            seen = losses;
+            if !there {
+                self.write(Knowledge::contact_lost).await;
+            } else if std::mem::take(&mut lost) {
+                self.write(Knowledge::contact_back).await;
+                self.refresh.ask(Trigger::Reconnect);
+            }
+            self.metrics.servers.healthy(&self.server.name, self.server.health.is_healthy());
+            // Whoever is expected back is looked for more often.
+            let well = there && self.server.health.is_ready();
+            let wait = if well { self.schedule.interval } else { self.schedule.interval / 5 };
+            next = Instant::now() + jitter(wait);
+        }
+    }
+
+    /// Asks, and writes down that contact is lost as soon as there was none for too long.
+    async fn ask_or_go_stale(&self, may_read: &mut bool, lost: &mut bool) -> bool {
+        let last_contact = self.server.health.last_contact().unwrap_or_else(Instant::now);
+        let mut ask = std::pin::pin!(self.ask(may_read));
+        match time::timeout_at(last_contact + self.schedule.stale_after, ask.as_mut()).await {
+            Ok(there) => there,
+            Err(_) => {
+                *lost = true;
+                self.write(Knowledge::contact_lost).await;
+                ask.await
+            }
+        }
+    }
+
+    /// Whether the server is there.
+    async fn ask(&self, may_read: &mut bool) -> bool {
+        let health = &self.server.health;
+        let mut answered = self.answer().await;
+        if answered.is_err() && health.is_connected() {
+            // A connection that ends under a question says less than one that cannot be had.
+            answered = self.answer().await;
+        }
+        match answered {
+            Ok(status) => {
+                health.contact();
+                *may_read |= status == StatusCode::OK;
+                health.ready(says_ready(status, *may_read));
+                self.metrics.servers.probed(&self.server.name, "ok");
+                true
+            }
+            // A server whose HTTP/2 connection answers PINGs is alive, and its watches may be well; but what it
+            // serves is not confirmed for ever.
+            Err(FetchError::Timeout(_)) if health.speaks_http2() => {
+                health.last_contact().is_some_and(|last| last.elapsed() < self.schedule.stale_after)
+            }
+            Err(error) => {
+                self.metrics.servers.probed(&self.server.name, "failed");
+                health.lost(error.to_string());
+                let silent =
+                    health.last_contact().is_none_or(|last| last.elapsed() >= self.schedule.dead_after);
+                if silent {
+                    self.server.close_connections();
+                }
+                false
+            }
+        }
+    }
+
+    /// What `/readyz` says, within the time in which the PING of the connection would have found out that the
+    /// server hangs.
+    async fn answer(&self) -> Result<StatusCode, FetchError> {
+        let Schedule { slow_after, dead_after, .. } = self.schedule;
+        let mut answer = std::pin::pin!(self.fetcher.probe(&self.server));
+        if let Ok(answered) = time::timeout(slow_after, answer.as_mut()).await {
+            return answered;
+        }
+        self.server.health.ready(false);
+        self.metrics.servers.probed(&self.server.name, "slow");
+        let rest = dead_after.saturating_sub(slow_after) + slow_after / 2;
+        time::timeout(rest, answer).await.unwrap_or(Err(FetchError::Timeout(dead_after)))
+    }
+
+    async fn write(&self, change: fn(&mut Knowledge)) {
+        self.book.write(self.number, change).await;
+        let freshness = self.book.catalog().servers[self.number].freshness();
+        self.metrics.discovery.freshness(&self.server.name, freshness.as_str());
+    }
+}
+
+/// What an answer of `/readyz` means.
+///
+/// A kube-apiserver that has not read its roles yet refuses even this, with 403. But where our user may never
+/// read it, anything but a 5xx has to do.
+fn says_ready(status: StatusCode, may_read: bool) -> bool {
+    status == StatusCode::OK || !(may_read || status.is_server_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_403_of_readyz_is_believed_from_a_server_that_allowed_it_before() {
+        for may_read in [false, true] {
+            assert!(says_ready(StatusCode::OK, may_read));
+            assert!(!says_ready(StatusCode::INTERNAL_SERVER_ERROR, may_read));
+            assert_eq!(says_ready(StatusCode::FORBIDDEN, may_read), !may_read);
+        }
+    }
+}
