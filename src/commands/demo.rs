@@ -2,7 +2,9 @@
 
 use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
 
+use anyhow::ensure;
 use clap::Args;
+use http::{Method, StatusCode};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -48,6 +50,9 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let stage = Stage::set(loopback(args.port), loopback(args.admin_port)).await?;
+        let proxy = check::Client::new(&stage, stage.app.addresses[0])?;
+        let made = proxy.send(Method::POST, check::POLICIES, "", Some(check::policy("first"))).await?;
+        ensure!(made.status() == StatusCode::CREATED, "cannot make a first policy: {}", made.status());
         print!("{}", welcome(&stage));
         tokio::select! {
             _ = terminate.recv() => {}
@@ -67,7 +72,7 @@ fn welcome(stage: &Stage) -> String {
     let dir = stage.dir.display();
     let ca = stage.file("ca.crt");
     let (cert, key) = (stage.file("admin.crt"), stage.file("admin.key"));
-    let curl = format!("curl -s --cacert {ca} --cert {cert} --key {key}");
+    let curl = format!("curl -sS --cacert {ca} --cert {cert} --key {key}");
     let (url, admin) = (stage.url(), stage.app.admin);
     let v2 = ACCEPT_V2;
     let groups = "jq -c '.items[] | [.metadata.name, .versions[].version]'";
@@ -86,6 +91,9 @@ files           {dir}   (removed at the end)
   export KUBECONFIG={dir}/kubeconfig
   kubectl get mutatingadmissionpolicies
   kubectl auth whoami
+  (these servers have no OpenAPI: kubectl create and apply need --validate=false)
+  # the same list from home itself: 404
+  {curl} {home_url}{policies}
 
   # what all of them serve, merged
   {curl} -H 'Accept: {v2}' {url}/apis | {groups}
@@ -97,6 +105,8 @@ files           {dir}   (removed at the end)
 Ctrl-C ends it.
 ",
         home = stage::HOME,
+        home_url = stage.servers[0].url(),
+        policies = check::POLICIES,
     )
 }
 

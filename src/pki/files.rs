@@ -22,7 +22,7 @@ pub struct PkiFile {
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The file is there and the caller did not ask for it to be replaced.
-    #[error("{} is there already; say so if it is to be overwritten", .0.display())]
+    #[error("{} is there already; --force overwrites it", .0.display())]
     Exists(PathBuf),
     /// The system refused.
     #[error("writing {}: {source}", path.display())]

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Served by 1.36 only.
-const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies";
+pub(super) const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies";
 /// Longest wait for anything that has to happen.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -32,7 +32,7 @@ pub(super) struct Seen {
 }
 
 /// An HTTP client with the demo's admin certificate.
-struct Client {
+pub(super) struct Client {
     pool: Arc<Pool>,
 }
 
@@ -78,7 +78,7 @@ pub(super) async fn play(stage: &Stage) -> anyhow::Result<Seen> {
     wait_for_event(&mut watch, "second").await?;
     seen.step(
         "watch across servers while another policy is made",
-        format!("ADDED within {} ms", took.elapsed().as_millis()),
+        format!("ADDED within {} ms", took.elapsed().as_millis().max(1)),
     );
 
     newest.stop().await;
@@ -124,7 +124,7 @@ impl Seen {
 // === impl Client ===
 
 impl Client {
-    fn new(stage: &Stage, address: SocketAddr) -> anyhow::Result<Self> {
+    pub(super) fn new(stage: &Stage, address: SocketAddr) -> anyhow::Result<Self> {
         let roots =
             client::roots_from_pem(Pem { name: "ca.crt", pem: stage.pki.cluster_ca.cert_pem().as_bytes() })?;
         let admin = &stage.pki.admin;
@@ -145,7 +145,7 @@ impl Client {
         self.send(Method::GET, target, "application/json", None).await
     }
 
-    async fn send(
+    pub(super) async fn send(
         &self,
         method: Method,
         target: &str,
@@ -221,7 +221,7 @@ fn lists_policies(document: &Value) -> bool {
         .any(|resource| resource["resource"] == "mutatingadmissionpolicies")
 }
 
-fn policy(name: &str) -> Value {
+pub(super) fn policy(name: &str) -> Value {
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy",
         "metadata": {"name": name}, "spec": {},
