@@ -19,16 +19,7 @@ mod starting;
 mod watches;
 mod whoami;
 
-/// A line on stderr even if the test passes: what `eprintln!` writes is only seen when one fails.
-macro_rules! say {
-    ($($what:tt)*) => {{
-        use std::io::Write as _;
-        // In one piece, for another test may write at the same time.
-        let line = format!($($what)*) + "\n";
-        let _ = std::io::stderr().write_all(line.as_bytes());
-    }};
-}
-use say;
+use crate::kit::say;
 
 /// Announced like this, a test that did not run cannot be taken for one that passed.
 macro_rules! fleet {
@@ -37,7 +28,7 @@ macro_rules! fleet {
             Ok(fleet) => fleet,
             Err(missing) => {
                 assert!(std::env::var_os("KPP_REAL").is_none_or(|real| real != "1"), "{missing}");
-                $crate::real::say!("SKIPPED {}: {missing}", module_path!());
+                $crate::kit::say!("SKIPPED {}: {missing}", module_path!());
                 return;
             }
         }

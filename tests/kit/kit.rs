@@ -37,3 +37,14 @@ pub const NOPEER: (&str, &str) =
     ("accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList;profile=nopeer");
 /// The header that ends all rerouting.
 pub const PROXIED: &str = "x-kubernetes-peer-proxied";
+
+/// A line on stderr even if the test passes: what `eprintln!` writes is only seen when one fails.
+macro_rules! say {
+    ($($what:tt)*) => {{
+        use std::io::Write as _;
+        // In one piece, for another test may write at the same time.
+        let line = format!($($what)*) + "\n";
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }};
+}
+pub(crate) use say;

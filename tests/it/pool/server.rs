@@ -134,7 +134,11 @@ impl Server {
         self.pool_of(Alpn::H2OrHttp11, settings)
     }
 
-    pub(super) fn pool_of(&self, alpn: Alpn, settings: Settings) -> Arc<Pool> {
+    /// With patience for a busy machine where a test says nothing of connecting.
+    pub(super) fn pool_of(&self, alpn: Alpn, mut settings: Settings) -> Arc<Pool> {
+        if settings.connect_timeout == Settings::default().connect_timeout {
+            settings.connect_timeout = Duration::from_secs(20);
+        }
         let roots = client::roots_from_pem(Pem { name: "ca.crt", pem: self.ca.as_bytes() }).unwrap();
         let config = client::config(roots, None, alpn).unwrap();
         Pool::new(self.target(), config, settings, Arc::new(|_| ())).unwrap()

@@ -54,7 +54,8 @@ async fn a_thousand_watches_leave_a_get_as_quick_as_ever() {
         slowest = slowest.max(started.elapsed());
     }
     println!("slowest GET beside them {slowest:?}, {:?}", pool.stats());
-    assert!(slowest < Duration::from_millis(250), "{slowest:?}");
+    // One pool of one connection took 3.75 s here.
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     drop(watches);
     until("every stream given back", || pool.stats().in_use == 0).await;
 }
