@@ -22,7 +22,7 @@ use prometheus_client::registry::Registry;
 pub use discovery::DiscoveryMetrics;
 pub use requests::{ClientMetrics, RequestMetrics, RequestRecorder};
 pub use reroutes::RerouteMetrics;
-pub use servers::ServerMetrics;
+pub use servers::{ConnectionsNow, ServerMetrics};
 
 /// A name from the configuration.
 pub type ServerName = Arc<str>;

@@ -21,7 +21,6 @@ pub struct DiscoveryMetrics {
     sync_errors: Family<SyncError, Counter>,
     last_sync: Family<Server, Gauge<f64, std::sync::atomic::AtomicU64>>,
     freshness: Family<Freshness, Gauge>,
-    catalogs: Counter,
     stale_skips: Family<Skip, Counter>,
     authorizations: Family<Authorization, Counter>,
     merged_hits: Counter,
@@ -83,11 +82,6 @@ impl DiscoveryMetrics {
             self.freshness.clone(),
         );
         registry.register(
-            "kube_peer_proxy_catalog_rebuilds",
-            "How often something that a server serves changed, and the catalog with it",
-            self.catalogs.clone(),
-        );
-        registry.register(
             "kube_peer_proxy_stale_skips",
             "Answers withheld with a 503 because our view was outdated",
             self.stale_skips.clone(),
@@ -131,19 +125,6 @@ impl DiscoveryMetrics {
             let labels = Freshness { server: server.clone(), state };
             self.freshness.get_or_create(&labels).set(i64::from(state == now));
         }
-    }
-
-    /// A server is no longer ours: its gauges go, its counters stay.
-    pub fn forget(&self, server: &ServerName) {
-        for state in FRESHNESS {
-            self.freshness.remove(&Freshness { server: server.clone(), state });
-        }
-        self.last_sync.remove(&Server { server: server.clone() });
-    }
-
-    /// A new catalog was published.
-    pub fn rebuilt(&self) {
-        self.catalogs.inc();
     }
 
     /// We answered 503 instead of acting on an outdated view: `unknown`, `stale` or `route_404`.

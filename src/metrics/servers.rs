@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::{GaugeGuard, Server, ServerName};
+use super::{Server, ServerName};
 
 /// Health and connections, per server.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +43,17 @@ struct Connect {
 struct Class {
     server: ServerName,
     class: &'static str,
+}
+
+/// The connections of one class to one server at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionsNow {
+    /// They take requests.
+    pub live: usize,
+    /// They finish their requests and take no new ones.
+    pub draining: usize,
+    /// Requests outstanding.
+    pub streams: usize,
 }
 
 // === impl ServerMetrics ===
@@ -82,57 +93,29 @@ impl ServerMetrics {
         self.healthy.get_or_create(&Server { server: server.clone() }).set(i64::from(healthy));
     }
 
-    /// A health probe ended: `ok`, `failed` or `timeout`.
+    /// A health probe ended: `ok`, `failed`, or `slow` before either.
     pub fn probed(&self, server: &ServerName, result: &'static str) {
         self.probes.get_or_create(&Probe { server: server.clone(), result }).inc();
     }
 
-    /// Counts a connection in a state (`live`, `draining`) for as long as the guard lives. A connection that
-    /// changes its state takes a new guard and drops the old one.
-    pub fn connection(&self, server: &ServerName, class: &'static str, state: &'static str) -> GaugeGuard {
-        let labels = Connection { server: server.clone(), class, state };
-        GaugeGuard::new(self.connections.get_or_create_owned(&labels))
+    /// How the connections of a class are now, as its pool tells at each scrape: those that take requests, those
+    /// that only finish theirs, and the requests outstanding on both.
+    pub fn connections(&self, server: &ServerName, class: &'static str, now: ConnectionsNow) {
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        for (state, number) in [("live", now.live), ("draining", now.draining)] {
+            let labels = Connection { server: server.clone(), class, state };
+            self.connections.get_or_create(&labels).set(count(number));
+        }
+        self.streams.get_or_create(&Class { server: server.clone(), class }).set(count(now.streams));
     }
 
-    /// An attempt to connect ended: `ok`, `refused`, `timeout`, `tls` or `other`.
+    /// An attempt to connect ended: `ok`, `tls` or `failed`.
     pub fn connected(&self, server: &ServerName, class: &'static str, result: &'static str) {
         self.connects.get_or_create(&Connect { server: server.clone(), class, result }).inc();
-    }
-
-    /// Counts a request that is outstanding at a server for as long as the guard lives.
-    pub fn stream(&self, server: &ServerName, class: &'static str) -> GaugeGuard {
-        GaugeGuard::new(self.streams.get_or_create_owned(&Class { server: server.clone(), class }))
     }
 
     /// A request found all connections of its class full, and no further one was allowed.
     pub fn exhausted(&self, server: &ServerName, class: &'static str) {
         self.exhausted.get_or_create(&Class { server: server.clone(), class }).inc();
-    }
-
-    /// A server is no longer ours: its health is no longer shown.
-    pub fn forget(&self, server: &ServerName) {
-        self.healthy.remove(&Server { server: server.clone() });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_connection_is_in_one_state_at_a_time() {
-        let metrics = ServerMetrics::default();
-        let server: ServerName = "a".into();
-        let count = |state| {
-            let labels = Connection { server: "a".into(), class: "token", state };
-            metrics.connections.get_or_create_owned(&labels).get()
-        };
-        let live = metrics.connection(&server, "token", "live");
-        assert_eq!((count("live"), count("draining")), (1, 0));
-        let draining = metrics.connection(&server, "token", "draining");
-        drop(live);
-        assert_eq!((count("live"), count("draining")), (0, 1));
-        drop(draining);
-        assert_eq!((count("live"), count("draining")), (0, 0));
     }
 }

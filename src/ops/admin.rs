@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, time};
 
 use super::{metrics, readiness::Readiness};
-use crate::{limits, proxy::Proxy};
+use crate::{limits, metrics::ConnectionsNow, proxy::Proxy, servers::Class};
 
 mod debug;
 
@@ -74,6 +74,18 @@ impl Admin {
         }
     }
 
+    /// Pools know how they are; nobody else keeps count.
+    fn count_connections(&self) {
+        for server in self.proxy.fleet.iter() {
+            for class in Class::ALL {
+                let stats = server.pool(class).stats();
+                let now =
+                    ConnectionsNow { live: stats.live, draining: stats.draining, streams: stats.in_use };
+                self.proxy.metrics.servers.connections(&server.name, class.as_str(), now);
+            }
+        }
+    }
+
     fn answer<B>(&self, request: &Request<B>, pages: Pages) -> Answer {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "these pages are for reading\n");
@@ -89,7 +101,10 @@ impl Admin {
         match (request.uri().path(), pages) {
             ("/livez", _) => report(Readiness::livez(asked("verbose").is_some())),
             ("/readyz", _) => report(self.readiness.readyz(asked("verbose").is_some())),
-            ("/metrics", _) => with_type(self.exposition.render(), metrics::CONTENT_TYPE),
+            ("/metrics", _) => {
+                self.count_connections();
+                with_type(self.exposition.render(), metrics::CONTENT_TYPE)
+            }
             ("/debug/servers", Pages::All) => json(&debug::servers(&self.proxy)),
             ("/debug/catalog", Pages::All) => json(&debug::catalog(&self.proxy)),
             ("/debug/explain", Pages::All) => match debug::explain(&self.proxy, asked) {

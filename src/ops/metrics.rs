@@ -58,6 +58,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::metrics::ConnectionsNow;
 
     /// A set of metrics where every one has a sample.
     fn touched() -> String {
@@ -84,8 +85,7 @@ mod tests {
         metrics.servers.probed(&server, "ok");
         metrics.servers.connected(&server, "identity", "ok");
         metrics.servers.exhausted(&server, "identity");
-        drop(metrics.servers.connection(&server, "identity", "live"));
-        drop(metrics.servers.stream(&server, "identity"));
+        metrics.servers.connections(&server, "identity", ConnectionsNow { live: 1, ..Default::default() });
         exposition.render()
     }
 
@@ -120,6 +120,8 @@ mod tests {
             "kube_peer_proxy_server_freshness",
             "kube_peer_proxy_upstream_connections",
             "kube_peer_proxy_upstream_connects_total",
+            "kube_peer_proxy_upstream_streams",
+            "kube_peer_proxy_upstream_exhausted_total",
             "kube_peer_proxy_stale_skips_total",
             "process_start_time_seconds",
         ] {

@@ -178,7 +178,11 @@ impl Proxy {
             request.headers_mut().insert(PEER_PROXIED, HeaderValue::from_static("true"));
         }
         let in_flight = InFlight::new(server, long_running);
-        let mut response = server.pool(class).send(request).await.map_err(Failure::Send)?;
+        let sent = server.pool(class).send(request).await;
+        if matches!(&sent, Err(error) if error.kind == SendErrorKind::Exhausted) {
+            self.metrics.servers.exhausted(&server.name, class.as_str());
+        }
+        let mut response = sent.map_err(Failure::Send)?;
         if let Some(token) = token {
             server.prove(token, response.status());
         }

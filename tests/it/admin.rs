@@ -177,3 +177,16 @@ async fn servers_and_catalog_show_what_is_known() {
     let etag = proxy.h2(As::Certificate(&PKI.admin)).await.get_with("/apis", V2).await;
     assert_eq!(format!("\"{}\"", catalog["etags"]["/apis"].as_str().unwrap()), etag.header("etag"));
 }
+
+#[tokio::test]
+async fn metrics_tell_how_many_connections_and_requests_a_server_has_now() {
+    let cluster = Cluster::start(&[V1_36]).await;
+    let proxy = cluster.proxy().home("v136").start().await;
+    let admin = proxy.h2(As::Certificate(&PKI.admin)).await;
+    let watch = admin.ask(http::Method::GET, "/api/v1/namespaces?watch=1").begin().await;
+    let identity = ["server=\"v136\"", "class=\"identity\""];
+    assert_eq!(proxy.metric("kube_peer_proxy_upstream_streams", &identity).await, 1.0);
+    let live = [identity[0], identity[1], "state=\"live\""];
+    assert_eq!(proxy.metric("kube_peer_proxy_upstream_connections", &live).await, 1.0);
+    drop(watch);
+}
