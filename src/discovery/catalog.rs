@@ -6,7 +6,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
 
 use super::{
     merge::{self, Source},
@@ -49,7 +48,6 @@ pub struct Catalog {
 pub struct Book {
     facts: Mutex<Vec<Knowledge>>,
     current: ArcSwap<Catalog>,
-    published: watch::Sender<u64>,
 }
 
 // === impl Catalog ===
@@ -112,21 +110,12 @@ impl Book {
     pub fn new(fleet: Fleet) -> Self {
         let facts = vec![Knowledge::default(); fleet.len()];
         let first = Catalog::build(0, fleet, facts.clone());
-        Self {
-            facts: Mutex::new(facts),
-            current: ArcSwap::from_pointee(first),
-            published: watch::Sender::new(0),
-        }
+        Self { facts: Mutex::new(facts), current: ArcSwap::from_pointee(first) }
     }
 
     /// The current snapshot.
     pub fn catalog(&self) -> Arc<Catalog> {
         self.current.load_full()
-    }
-
-    /// Tells when a newer snapshot than the last one seen is out.
-    pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.published.subscribe()
     }
 
     /// [`Self::update`] on a blocking thread, for merging takes milliseconds with thousands of CRDs.
@@ -152,9 +141,7 @@ impl Book {
         }
         let current = self.current.load();
         let next = Catalog::build(current.generation + 1, current.fleet.clone(), facts.clone());
-        let generation = next.generation;
         self.current.store(Arc::new(next));
-        self.published.send_replace(generation);
     }
 }
 
