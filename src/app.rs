@@ -1,10 +1,14 @@
 //! The one place where everything is wired. `main` and the tests call the same [`App::build`].
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use tokio::{net::TcpListener, task::JoinSet, time};
+use tokio::{
+    net::TcpListener,
+    task::JoinSet,
+    time::{self, Instant},
+};
 
 use crate::{
     config::{self, Config, Loaded},
@@ -17,7 +21,13 @@ use crate::{
         metrics::Exposition,
         readiness::{Condition, Readiness},
     },
-    proxy::{Proxy, authorize::Authorizations, home::Home, listener::Listener},
+    proxy::{
+        Proxy,
+        authorize::Authorizations,
+        home::Home,
+        listener::{Gate, Limits, Listener},
+        seats::Seats,
+    },
     servers::{TokenHasher, source::Fleet},
 };
 
@@ -34,6 +44,15 @@ pub struct Listeners {
     pub metrics: Option<TcpListener>,
 }
 
+/// How long leaving may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// `--shutdown-delay-duration`: new connections are still accepted.
+    pub delay: Duration,
+    /// `--shutdown-timeout`: from the beginning, until watches and tunnels are ended.
+    pub timeout: Duration,
+}
+
 /// A proxy that runs.
 pub struct App {
     /// What it is made of.
@@ -45,6 +64,7 @@ pub struct App {
     /// Where its admin pages are.
     pub admin: SocketAddr,
     drain: Drain,
+    leaving: Shutdown,
     staying: Condition,
     listeners: JoinSet<()>,
     /// End with the app.
@@ -108,6 +128,7 @@ impl App {
         });
 
         let drain = Drain::default();
+        let leaving = Shutdown { delay: limits::SHUTDOWN_DELAY, timeout: limits::SHUTDOWN_TIMEOUT };
         let staying = readiness.condition("not-shutting-down", true);
         let proxy = Arc::new(Proxy {
             policy: ArcSwap::from_pointee(policy),
@@ -119,16 +140,21 @@ impl App {
             authorizations: Authorizations::new(config.discovery.authorization_ttl),
             served_generation: u64::MAX.into(),
             metrics: metrics.clone(),
+            seats: Seats::default(),
             drain: drain.signal(),
         });
 
         let handler = access::handler(Arc::clone(&proxy), config.operating.access_log);
+        let limits = Arc::new(client_limits());
+        let gate =
+            Gate::new(limits.max_connections, limits.max_connections_per_source, limits.max_handshakes);
         let mut running = JoinSet::new();
         let mut addresses = Vec::new();
         for socket in listeners.clients {
             addresses.push(socket.local_addr()?);
             let (tls, handler) = (Arc::clone(&tls), handler.clone());
-            let listener = Listener { socket, tls, handler, metrics: metrics.clients.clone() };
+            let (limits, gate) = (Arc::clone(&limits), Arc::clone(&gate));
+            let listener = Listener { socket, tls, handler, limits, gate, metrics: metrics.clients.clone() };
             running.spawn(listener.run(drain.signal()));
         }
         let pages = Admin { proxy: Arc::clone(&proxy), readiness: readiness.clone(), exposition };
@@ -137,17 +163,41 @@ impl App {
         if let Some(socket) = listeners.metrics {
             background.spawn(pages.run(socket, Pages::ForScrapers));
         }
-        Ok(Self { proxy, readiness, addresses, admin, drain, staying, listeners: running, background })
+        Ok(Self {
+            proxy,
+            readiness,
+            addresses,
+            admin,
+            drain,
+            leaving,
+            staying,
+            listeners: running,
+            background,
+        })
     }
 
-    /// Stops accepting, lets requests under way finish for [`limits::SHUTDOWN_GRACE`] at most, and ends.
+    /// Leaves as [`crate::drain`] has it, and comes back when nothing is left: clients are told at once, accepted
+    /// for `delay` still, and `timeout` after the beginning whatever has no end of its own is ended.
     pub async fn shutdown(mut self) {
+        let Shutdown { delay, timeout } = self.leaving;
+        let end = Instant::now() + timeout;
         self.staying.set(false);
+        self.drain.enter(Phase::Leaving);
+        time::sleep(delay).await;
         self.drain.enter(Phase::Closing);
-        let finished = async { while self.listeners.join_next().await.is_some() {} };
-        if time::timeout(limits::SHUTDOWN_GRACE, finished).await.is_err() {
-            tracing::warn!("connections were cut after the grace period");
+        {
+            let mut gone = pin!(async {
+                while self.listeners.join_next().await.is_some() {}
+                self.drain.idle().await;
+            });
+            if time::timeout_at(end, gone.as_mut()).await.is_err() {
+                self.drain.enter(Phase::Over);
+                if time::timeout(limits::SHUTDOWN_CUT, gone).await.is_err() {
+                    tracing::warn!("clients that did not leave in time were cut off");
+                }
+            }
         }
+        self.listeners.shutdown().await;
         self.background.shutdown().await;
     }
 }
@@ -157,5 +207,19 @@ fn home(config: &Config, fleet: &Fleet) -> Home {
         // The configuration's check saw to it that the name is one of the servers'.
         config::Home::Named(name) => Home::Sidecar(fleet.position(name).unwrap_or_default()),
         config::Home::Chosen(preference) => Home::Front(*preference),
+    }
+}
+
+fn client_limits() -> Limits {
+    Limits {
+        max_connections: limits::MAX_CONNECTIONS,
+        max_connections_per_source: None,
+        max_handshakes: limits::MAX_HANDSHAKES,
+        handshake_timeout: limits::TLS_HANDSHAKE_TIMEOUT,
+        header_read_timeout: limits::HEADER_READ_TIMEOUT,
+        max_header_bytes: limits::MAX_HEADER_BYTES,
+        max_streams: limits::MAX_CLIENT_STREAMS,
+        proxy_protocol_from: Vec::new(),
+        goaway_chance: 0.0,
     }
 }
