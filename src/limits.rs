@@ -13,20 +13,39 @@ const MIB: usize = 1024 * KIB;
 
 // === From a client ===
 
-/// A TLS handshake that takes longer is given up.
+/// Default. A TLS handshake that takes longer is given up.
 pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A request head has to be complete this long after its first byte (HTTP/1.1) or after the connection
+/// Default. A request head has to be complete this long after its first byte (HTTP/1.1) or after the connection
 /// began to be idle; slower ones are closed.
 pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes that the head of one request may have; more is a 431. Go's server takes 1 MiB, but nothing that
+/// Default. Bytes that the head of one request may have; more is a 431. Go's server takes 1 MiB, but nothing that
 /// speaks to Kubernetes needs it: a large token has 8 KiB.
 pub const MAX_HEADER_BYTES: usize = 64 * KIB;
 
-/// Streams that one client may have open on one HTTP/2 connection (kube-apiserver: 100 since 1.27.8, 250
+/// Default. Streams that one client may have open on one HTTP/2 connection (kube-apiserver: 100 since 1.27.8, 250
 /// before). Higher than the servers' own, so that one client connection can use several of ours.
 pub const MAX_CLIENT_STREAMS: u32 = 250;
+
+/// Default. Client connections open at the same time, on all addresses together; further ones are closed unread. Each
+/// costs a file descriptor and, while it does nothing, some tens of kilobytes.
+pub const MAX_CLIENT_CONNECTIONS: usize = 10_000;
+
+/// Default. TLS handshakes at the same time; further connections wait in the kernel's queue. A handshake is the most
+/// expensive thing that somebody without credentials can ask for.
+pub const MAX_HANDSHAKES: usize = 512;
+
+/// Default. Short requests under way at the same time; further ones are answered 429 (kube-apiserver: 400 that read
+/// and 200 that write, for itself alone).
+pub const MAX_REQUESTS_INFLIGHT: usize = 4_000;
+
+/// The highest `--goaway-chance` (kube-apiserver has the same): one request in fifty.
+pub const MAX_GOAWAY_CHANCE: f64 = 0.02;
+
+/// Default. An upgraded connection (exec, attach, port-forward) over which nothing went for this long is ended, as
+/// kubelet's `--streaming-connection-idle-timeout` does.
+pub const UPGRADE_IDLE_TIMEOUT: Duration = Duration::from_secs(4 * 60 * 60);
 
 /// Bodies of requests and answers have no limit, for they are streamed: what is in memory at any time is
 /// bounded by the flow-control windows. This one is what a stream may have in flight before the other side
@@ -60,6 +79,13 @@ pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Requests under way have this long to finish once we are told to stop.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+/// Default. How long clients are still accepted once we are told to stop, so that balancers notice first.
+pub const SHUTDOWN_DELAY: Duration = Duration::from_secs(5);
+
+/// Default. How long after we are told to stop watches and tunnels are ended. Below the 30 s that Kubernetes gives a
+/// pod.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// What we tell clients to wait before they try again, in seconds (kube-apiserver says 1 as well).
 pub const RETRY_AFTER_SECONDS: u32 = 1;
@@ -148,6 +174,9 @@ pub const MAX_TOKEN_CONNECTIONS: usize = 64;
 /// each, hence more of them.
 pub const MAX_UNPROVEN_CONNECTIONS: usize = 256;
 
+/// Default. Upgraded connections to one server: each caller's exec, attach or port-forward has one of its own.
+pub const MAX_UPGRADE_CONNECTIONS: usize = 256;
+
 /// How long a token that a server accepted counts as proven there.
 pub const PROVEN_TOKEN_TTL: Duration = Duration::from_secs(60);
 
@@ -158,3 +187,18 @@ pub const MAX_PROVEN_TOKENS: u64 = 10_000;
 
 /// Bytes of a configuration file or of a PEM file; a bigger one is refused unread.
 pub const MAX_CONFIG_FILE_BYTES: u64 = MIB as u64;
+
+/// Default. How often the contents of the configuration's files are compared with what is in use.
+pub const RELOAD_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Changed files count only when two reads this far apart agree: whoever writes several files is done by then.
+pub const RELOAD_SETTLE: Duration = Duration::from_millis(200);
+
+/// Files that never settle are read as they are after so many tries.
+pub const MAX_RELOAD_SETTLES: usize = 25;
+
+/// How often it is looked for certificates that expire soon.
+pub const EXPIRY_CHECK_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A certificate that expires within this time is worth a warning.
+pub const EXPIRY_WARNING: Duration = Duration::from_secs(7 * 24 * 60 * 60);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use rustls::CipherSuite;
 use rustls_pki_types::ServerName;
 use url::Url;
 
@@ -14,13 +15,16 @@ pub use crate::{
     api::user::UserHeaders,
     ops::telemetry::LogFormat,
     proxy::{Reroute, home::Preference as HomePreference},
+    tls::suites::MinVersion,
 };
 
 /// What the proxy is to do. Paths are absolute.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Where clients come in.
     pub listen: Listen,
+    /// What a client may ask of us.
+    pub clients: ClientLimits,
     /// How they are known.
     pub callers: Callers,
     /// The API servers, at least one, in the order of the configuration; names and addresses are unique.
@@ -43,6 +47,12 @@ pub struct Config {
     pub reroute: Reroute,
     /// Limit for requests that are not long-running.
     pub request_timeout: Duration,
+    /// Requests under way that are not long-running; none: no limit.
+    pub max_requests_inflight: Option<usize>,
+    /// An upgraded connection that is silent for this long is ended; none: never.
+    pub upgrade_idle_timeout: Option<Duration>,
+    /// How we leave.
+    pub shutdown: Shutdown,
     /// Admin pages, metrics, logs.
     pub operating: Operating,
 }
@@ -56,6 +66,55 @@ pub struct Listen {
     pub cert_file: PathBuf,
     /// Its key.
     pub key_file: PathBuf,
+    /// Clients' TLS is at least this.
+    pub min_version: MinVersion,
+    /// Cipher suites of TLS 1.2, and maybe some of TLS 1.3, all of which are always offered; empty: all.
+    pub cipher_suites: Vec<CipherSuite>,
+    /// Certificates for clients that ask for certain names; the first counts most.
+    pub sni: Vec<SniCertificate>,
+}
+
+/// A certificate for clients that ask for certain names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SniCertificate {
+    /// Certificate and its chain.
+    pub cert_file: PathBuf,
+    /// Its key.
+    pub key_file: PathBuf,
+    /// DNS names in lower case, maybe with `*` for the first label; empty: those of the certificate.
+    pub names: Vec<String>,
+}
+
+/// What a client may ask of us.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientLimits {
+    /// Connections at the same time.
+    pub max_connections: usize,
+    /// The same, from one address; none: no limit of its own.
+    pub max_connections_per_source: Option<usize>,
+    /// TLS handshakes at the same time.
+    pub max_handshakes: usize,
+    /// Limit for one handshake.
+    pub handshake_timeout: Duration,
+    /// Limit for the head of a request to arrive.
+    pub header_read_timeout: Duration,
+    /// Bytes of the head of a request.
+    pub max_header_bytes: usize,
+    /// Streams of one HTTP/2 connection.
+    pub max_streams: u32,
+    /// Who has to begin connections with a PROXY protocol header.
+    pub proxy_protocol_from: Vec<IpNet>,
+    /// The chance, from 0 to [`limits::MAX_GOAWAY_CHANCE`], that a request ends its HTTP/2 connection.
+    pub goaway_chance: f64,
+}
+
+/// How we leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// How long clients are still accepted.
+    pub delay: Duration,
+    /// When watches and upgraded connections are ended; counted from the same moment as the delay, and not before it.
+    pub timeout: Duration,
 }
 
 /// How clients are known.
@@ -161,6 +220,8 @@ pub struct Connections {
     pub max_token: usize,
     /// Live connections of class *unproven*.
     pub max_unproven: usize,
+    /// Upgraded connections.
+    pub max_upgrade: usize,
 }
 
 /// Admin pages, metrics, logs.
@@ -176,6 +237,8 @@ pub struct Operating {
     pub log_format: LogFormat,
     /// Whether each request is logged.
     pub access_log: bool,
+    /// From one look at the files to the next.
+    pub reload_check_interval: Duration,
 }
 
 // === impl Home ===
@@ -209,6 +272,32 @@ impl ServerConfig {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.url.port_or_known_default().unwrap_or(443)
+    }
+}
+
+// === impl ClientLimits ===
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self {
+            max_connections: limits::MAX_CLIENT_CONNECTIONS,
+            max_connections_per_source: None,
+            max_handshakes: limits::MAX_HANDSHAKES,
+            handshake_timeout: limits::TLS_HANDSHAKE_TIMEOUT,
+            header_read_timeout: limits::HEADER_READ_TIMEOUT,
+            max_header_bytes: limits::MAX_HEADER_BYTES,
+            max_streams: limits::MAX_CLIENT_STREAMS,
+            proxy_protocol_from: Vec::new(),
+            goaway_chance: 0.0,
+        }
+    }
+}
+
+// === impl Shutdown ===
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { delay: limits::SHUTDOWN_DELAY, timeout: limits::SHUTDOWN_TIMEOUT }
     }
 }
 
@@ -247,6 +336,7 @@ impl Default for Connections {
             max_identity: limits::MAX_IDENTITY_CONNECTIONS,
             max_token: limits::MAX_TOKEN_CONNECTIONS,
             max_unproven: limits::MAX_UNPROVEN_CONNECTIONS,
+            max_upgrade: limits::MAX_UPGRADE_CONNECTIONS,
         }
     }
 }
@@ -261,6 +351,7 @@ impl Default for Operating {
             log_filter: "info".to_owned(),
             log_format: LogFormat::default(),
             access_log: true,
+            reload_check_interval: limits::RELOAD_CHECK_INTERVAL,
         }
     }
 }
