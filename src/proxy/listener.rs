@@ -3,12 +3,12 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::{
@@ -21,20 +21,17 @@ use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::watch,
     task::JoinSet,
     time,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tower::{Service, ServiceExt as _, util::BoxCloneSyncService};
 
-use super::{
-    caller::{Authenticator, Credentials},
-    home::Home,
-};
+use super::{caller::Credentials, home::Home, policy::Policy};
 use crate::{
     body::{Body, BoxError},
     discovery::catalog::Catalog,
+    drain::{self, Phase},
     limits,
     metrics::ClientMetrics,
     servers::source::Fleet,
@@ -49,7 +46,7 @@ pub struct Connection {
     pub remote: SocketAddr,
     /// The client's certificate chain, leaf first, of which TLS checked only the possession of the key.
     chain: Option<Vec<CertificateDer<'static>>>,
-    credentials: OnceLock<Credentials>,
+    credentials: ArcSwapOption<(u64, Credentials)>,
     /// The number of the home plus one; 0 while there is none.
     home: AtomicUsize,
 }
@@ -59,7 +56,7 @@ pub struct Listener {
     /// Bound by whoever builds the app, so that tests take what port is free.
     pub socket: TcpListener,
     /// See [`crate::tls::server`].
-    pub tls: Arc<ServerConfig>,
+    pub tls: Arc<ArcSwap<ServerConfig>>,
     /// What answers.
     pub handler: Handler,
     /// What is counted.
@@ -69,13 +66,19 @@ pub struct Listener {
 // === impl Connection ===
 
 impl Connection {
-    /// What the certificate is worth; judged once.
-    pub fn credentials(&self, authenticator: &Authenticator, now: UnixTime) -> &Credentials {
-        self.credentials.get_or_init(|| authenticator.connection(self.chain.as_deref(), now))
+    /// What the certificate is worth; judged once under each policy, so that no connection outlives its CA.
+    pub fn credentials(&self, policy: &Policy, now: UnixTime) -> Arc<(u64, Credentials)> {
+        if let Some(judged) = self.credentials.load_full().filter(|judged| judged.0 == policy.generation) {
+            return judged;
+        }
+        let credentials = policy.authenticator.connection(self.chain.as_deref(), now);
+        let judged = Arc::new((policy.generation, credentials));
+        self.credentials.store(Some(Arc::clone(&judged)));
+        judged
     }
 
     /// The home of the next request.
-    pub fn home(&self, home: &Home, fleet: &Fleet, catalog: &Catalog) -> usize {
+    pub fn home(&self, home: Home, fleet: &Fleet, catalog: &Catalog) -> usize {
         let last = self.home.load(Ordering::Relaxed).checked_sub(1);
         let chosen = home.choose(last, fleet, catalog);
         self.home.store(chosen + 1, Ordering::Relaxed);
@@ -86,26 +89,26 @@ impl Connection {
 // === impl Listener ===
 
 impl Listener {
-    /// Accepts until `stop` says so; then lets requests under way finish for `grace` at most.
-    pub async fn run(self, mut stop: watch::Receiver<bool>, grace: Duration) {
-        let acceptor = TlsAcceptor::from(Arc::clone(&self.tls));
+    /// Accepts until the drain says so, and ends with the last connection.
+    pub async fn run(self, mut drain: drain::Signal) {
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
-                () = stopped(&mut stop) => break,
+                () = drain.reached(Phase::Closing) => break,
                 Some(_) = connections.join_next() => continue,
             };
             match accepted {
                 Ok((tcp, remote)) => {
-                    let (acceptor, handler) = (acceptor.clone(), self.handler.clone());
-                    let (metrics, stop) = (self.metrics.clone(), stop.clone());
+                    let acceptor = TlsAcceptor::from(self.tls.load_full());
+                    let (handler, metrics, drain) =
+                        (self.handler.clone(), self.metrics.clone(), drain.clone());
                     connections.spawn(async move {
                         let open = metrics.opened();
                         match handshake(acceptor, tcp).await {
                             Ok(tls) => {
                                 metrics.handshake("ok");
-                                if let Err(error) = serve(tls, remote, handler, stop).await {
+                                if let Err(error) = serve(tls, remote, handler, drain).await {
                                     tracing::debug!(client = %remote, %error, "connection ended badly");
                                 }
                             }
@@ -124,17 +127,8 @@ impl Listener {
             }
         }
         drop(self.socket);
-        let finish = async { while connections.join_next().await.is_some() {} };
-        if time::timeout(grace, finish).await.is_err() {
-            tracing::warn!(connections = connections.len(), "connections were cut after the grace period");
-        }
+        while connections.join_next().await.is_some() {}
     }
-}
-
-/// Ends when we are told to stop.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error says that whoever could tell is gone, which means the same.
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 async fn handshake(acceptor: TlsAcceptor, tcp: TcpStream) -> Result<TlsStream<TcpStream>, BoxError> {
@@ -147,7 +141,7 @@ async fn serve(
     tls: TlsStream<TcpStream>,
     remote: SocketAddr,
     handler: Handler,
-    mut stop: watch::Receiver<bool>,
+    mut drain: drain::Signal,
 ) -> Result<(), hyper::Error> {
     let (_, session) = tls.get_ref();
     let is_h2 = session.alpn_protocol() == Some(b"h2");
@@ -157,7 +151,7 @@ async fn serve(
     let connection = Arc::new(Connection {
         remote,
         chain: chain.filter(|chain| !chain.is_empty()),
-        credentials: OnceLock::new(),
+        credentials: ArcSwapOption::empty(),
         home: AtomicUsize::new(0),
     });
     let service = service_fn(move |request: Request<Incoming>| {
@@ -175,7 +169,7 @@ async fn serve(
             let mut connection = std::pin::pin!($connection);
             tokio::select! {
                 ended = connection.as_mut() => ended,
-                () = stopped(&mut stop) => {
+                () = drain.reached(Phase::Leaving) => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
                 }
