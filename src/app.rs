@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
+use rustls::ClientConfig;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time};
 
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
         probe::{self, Probe},
         refresh::{self, Refresh},
     },
+    drain::{Drain, Phase},
     limits,
     metrics::Metrics,
     ops::{
@@ -33,7 +35,7 @@ use crate::{
     servers::{
         self, Class, Pools, Server, TokenHasher,
         health::Health,
-        pool::{self, Event, Pool, Target},
+        pool::{self, Event, Pool, Target, UpgradeTls, Upgrades},
         source::Fleet,
     },
     tls::{
@@ -63,6 +65,7 @@ pub struct App {
     pub addresses: Vec<SocketAddr>,
     /// Where its admin pages are.
     pub admin: SocketAddr,
+    drain: Drain,
     stop: watch::Sender<bool>,
     listeners: JoinSet<()>,
     /// End with the app.
@@ -135,6 +138,7 @@ impl App {
 
         let user_headers = config.servers.iter().map(|server| &server.headers);
         let front_proxy = authenticator.front_proxy.as_ref().map(|trusted| &trusted.headers);
+        let drain = Drain::default();
         let proxy = Arc::new(Proxy {
             settings: settings(config, &fleet),
             identity_filter: Arc::new(IdentityFilter::new(user_headers.chain(front_proxy))),
@@ -146,6 +150,7 @@ impl App {
             authorizations: Authorizations::new(config.discovery.authorization_ttl),
             served_generation: u64::MAX.into(),
             metrics: metrics.clone(),
+            drain: drain.signal(),
         });
 
         let handler = access::handler(Arc::clone(&proxy), config.operating.access_log);
@@ -164,13 +169,15 @@ impl App {
         if let Some(socket) = listeners.metrics {
             background.spawn(pages.run(socket, Pages::ForScrapers));
         }
-        Ok(Self { proxy, readiness, addresses, admin, stop, listeners: running, background })
+        Ok(Self { proxy, readiness, addresses, admin, drain, stop, listeners: running, background })
     }
 
     /// Stops accepting, lets requests under way finish for [`limits::SHUTDOWN_GRACE`] at most, and ends.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
         while self.listeners.join_next().await.is_some() {}
+        self.drain.enter(Phase::Over);
+        self.drain.idle().await;
         self.background.shutdown().await;
     }
 }
@@ -188,6 +195,7 @@ fn settings(config: &Config, fleet: &Fleet) -> Settings {
         request_timeout: config.request_timeout,
         trusted_proxies: config.callers.trusted_proxy_cidrs.clone(),
         recheck_timeout: limits::RECHECK_TIMEOUT,
+        upgrade_idle_timeout: config.upgrade_idle_timeout,
     }
 }
 
@@ -213,25 +221,34 @@ fn fleet(loaded: &Loaded, metrics: &Metrics) -> anyhow::Result<Fleet> {
         let target =
             Target { host: server.host(), port: server.port(), server_name: server.server_name.clone() };
         let health = Arc::new(Health::default());
-        let pool = |class: Class| -> anyhow::Result<Arc<Pool>> {
+        let tls = |identity: bool, alpn: Alpn| -> anyhow::Result<Arc<ClientConfig>> {
             let roots = client::roots_from_pem(Pem { name: "its CA bundle", pem: &files.ca.pem })?;
-            let identity = match class {
-                Class::Identity | Class::Own => Some(Identity::from_pem(
+            let identity = identity.then(|| {
+                Identity::from_pem(
                     Pem { name: "--proxy-client-cert-file", pem: &files.proxy_client.chain.pem },
                     Pem { name: "--proxy-client-key-file", pem: &files.proxy_client.key_pem },
-                )?),
-                Class::Token | Class::Unproven => None,
-            };
+                )
+            });
+            Ok(client::config(roots, identity.transpose()?, alpn)?)
+        };
+        let watched =
+            |class: Class| observer(Arc::clone(&server.name), class, Arc::clone(&health), metrics.clone());
+        let pool = |class: Class| -> anyhow::Result<Arc<Pool>> {
+            let identity = matches!(class, Class::Identity | Class::Own);
             let alpn = if class == Class::Unproven { Alpn::Http11 } else { Alpn::H2OrHttp11 };
-            let tls = client::config(roots, identity, alpn)?;
-            let observer = observer(Arc::clone(&server.name), class, Arc::clone(&health), metrics.clone());
-            Ok(Pool::new(target.clone(), tls, pool_settings(config, class), observer)?)
+            Ok(Pool::new(target.clone(), tls(identity, alpn)?, pool_settings(config, class), watched(class))?)
+        };
+        let upgrades = || -> anyhow::Result<Upgrades> {
+            let tls = UpgradeTls { identity: tls(true, Alpn::Http11)?, plain: tls(false, Alpn::Http11)? };
+            let settings = pool_settings(config, Class::Upgrade);
+            Ok(Upgrades::new(&target, tls, &settings, &watched(Class::Upgrade))?)
         };
         let pools = Pools {
             identity: pool(Class::Identity).with_context(context)?,
             token: pool(Class::Token).with_context(context)?,
             unproven: pool(Class::Unproven).with_context(context)?,
             own: pool(Class::Own).with_context(context)?,
+            upgrades: upgrades().with_context(context)?,
         };
         let (name, headers) = (Arc::clone(&server.name), server.headers.clone());
         Ok(Arc::new(Server::new(name, target.authority(), headers, health, pools)))
@@ -269,6 +286,7 @@ fn pool_settings(config: &Config, class: Class) -> pool::Settings {
             Class::Token => connections.max_token,
             Class::Unproven => connections.max_unproven,
             Class::Own => limits::MAX_OWN_CONNECTIONS,
+            Class::Upgrade => connections.max_upgrade,
         },
         ..pool::Settings::default()
     }

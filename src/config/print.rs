@@ -31,6 +31,7 @@ fn document(config: &Config) -> Map<String, Value> {
         connections,
         reroute,
         request_timeout,
+        upgrade_idle_timeout: _,
         operating,
     } = config;
     let mut file = File::default();

@@ -96,6 +96,7 @@ fn build(s: &mut Settings<'_>, found: &mut Findings) -> Option<(Config, Material
         connections,
         reroute,
         request_timeout,
+        upgrade_idle_timeout: Some(limits::UPGRADE_IDLE_TIMEOUT),
         operating,
     };
     Some((config, Material { serving, client_ca, front_proxy_ca, servers: server_material }))
@@ -253,6 +254,7 @@ fn connections(s: &Settings<'_>, found: &mut Findings) -> Connections {
         max_identity: s.count(found, "max-identity-connections", default.max_identity, 1..=10_000),
         max_token: s.count(found, "max-token-connections", default.max_token, 1..=10_000),
         max_unproven: s.count(found, "max-unproven-connections", default.max_unproven, 1..=10_000),
+        max_upgrade: default.max_upgrade,
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Config {
     pub reroute: Reroute,
     /// Limit for requests that are not long-running.
     pub request_timeout: Duration,
+    /// An upgraded connection that is silent for this long is ended; none: never.
+    pub upgrade_idle_timeout: Option<Duration>,
     /// Admin pages, metrics, logs.
     pub operating: Operating,
 }
@@ -161,6 +163,8 @@ pub struct Connections {
     pub max_token: usize,
     /// Live connections of class *unproven*.
     pub max_unproven: usize,
+    /// Upgraded connections.
+    pub max_upgrade: usize,
 }
 
 /// Admin pages, metrics, logs.
@@ -247,6 +251,7 @@ impl Default for Connections {
             max_identity: limits::MAX_IDENTITY_CONNECTIONS,
             max_token: limits::MAX_TOKEN_CONNECTIONS,
             max_unproven: limits::MAX_UNPROVEN_CONNECTIONS,
+            max_upgrade: limits::MAX_UPGRADE_CONNECTIONS,
         }
     }
 }

@@ -203,6 +203,6 @@ async fn serve(
             .header_read_timeout(limits::HEADER_READ_TIMEOUT)
             .max_buf_size(limits::MAX_HEADER_BYTES)
             .half_close(false);
-        until_stopped!(builder.serve_connection(io, service))
+        until_stopped!(builder.serve_connection(io, service).with_upgrades())
     }
 }

@@ -34,6 +34,7 @@ mod settings;
 mod state;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod upload;
 
 use std::pin::pin;
@@ -53,6 +54,9 @@ pub use self::event::{Event, Observer};
 pub use self::settings::{Settings, Target};
 pub use self::state::Stats;
 use self::state::{Load, State, TakenSender};
+pub use self::upgrade::{
+    Answered, Lease as UpgradeLease, Refusal, RefusalError, Switched, UpgradeTls, Upgrades,
+};
 use crate::body::Body;
 
 /// Further tries on connections to the same server, when one turns out to be closing.
