@@ -107,7 +107,7 @@ pub struct Proxy {
 /// A request that was read and cleaned, ready to be sent on.
 struct Exchange {
     method: Method,
-    /// With the authority that the client asked for.
+    /// With the authority that the client asked for; without one, the server's own is sent.
     uri: Uri,
     /// Without anything hop-by-hop, and without an identity.
     headers: HeaderMap,
@@ -150,7 +150,7 @@ impl Proxy {
             .ok_or_else(|| Status::internal("the request has no connection"))?;
         let exchange = self.read(parts, authority, &connection)?;
         record.called_by(&exchange.caller);
-        let body = headers::without_identity(body, &self.identity_filter);
+        let body = headers::clean_trailers(body, &self.identity_filter);
 
         // The predicate of kube-apiserver knows one path that is no resource: profiles take their time.
         let long_running = info.is_long_running() || decoded.starts_with("/debug/pprof/");
@@ -170,7 +170,12 @@ impl Proxy {
     }
 
     /// Finds out the caller, and takes off whatever only a client would have put on (I1, I2).
-    fn read(&self, parts: Parts, authority: Authority, connection: &Connection) -> Result<Exchange, Status> {
+    fn read(
+        &self,
+        parts: Parts,
+        authority: Option<Authority>,
+        connection: &Connection,
+    ) -> Result<Exchange, Status> {
         let Parts { method, uri, mut headers, .. } = parts;
         let now = UnixTime::now();
         let credentials = connection.credentials(&self.authenticator, now);
@@ -181,6 +186,7 @@ impl Proxy {
 
         headers::strip_hop_by_hop(&mut headers);
         self.identity_filter.strip(&mut headers);
+        headers::join_cookies(&mut headers);
         headers.remove(header::HOST);
         if caller.is_known() {
             headers.remove(header::AUTHORIZATION);
@@ -189,8 +195,8 @@ impl Proxy {
         let peer_proxied = headers::take_peer_proxied(&mut headers);
 
         let mut target = uri.into_parts();
-        target.scheme = Some(http::uri::Scheme::HTTPS);
-        target.authority = Some(authority);
+        target.scheme = authority.as_ref().map(|_| http::uri::Scheme::HTTPS);
+        target.authority = authority;
         let uri = Uri::from_parts(target).map_err(|error| Status::bad_request(error.to_string()))?;
         let home = connection.home(&self.settings.home, &self.fleet, &self.book.catalog());
         Ok(Exchange { method, uri, headers, caller, home, peer_proxied })

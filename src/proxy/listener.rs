@@ -201,6 +201,7 @@ async fn serve(
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(limits::HEADER_READ_TIMEOUT)
+            .max_header_size(limits::MAX_HEADER_BYTES)
             .max_buf_size(limits::MAX_HEADER_BYTES)
             .half_close(false);
         until_stopped!(builder.serve_connection(io, service))

@@ -9,6 +9,7 @@ mod discovery;
 mod embedded;
 mod failures;
 mod freshness;
+mod hostile;
 mod identity;
 #[path = "../kit/kit.rs"]
 mod kit;
