@@ -68,6 +68,19 @@ pub enum Answer {
     Closed,
 }
 
+/// What came back during a flood.
+#[derive(Debug, Default)]
+pub struct Flooded {
+    /// The code of a GOAWAY that told of an error.
+    pub goaway: Option<u32>,
+    /// How many RST_STREAMs.
+    pub resets: usize,
+    /// How many HEADERS.
+    pub answers: usize,
+    /// The connection lives: all was read, and what came behind it was answered.
+    pub survived: bool,
+}
+
 /// A frame's bytes.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
@@ -152,22 +165,9 @@ impl RawH2 {
         timeout(DEADLINE, sent).await.expect("the bytes are taken, or the connection ends").is_ok()
     }
 
-    /// The halves, to write and to read at the same time.
-    pub fn halves(self) -> (impl AsyncReadExt + Unpin + Send, impl AsyncWriteExt + Unpin + Send) {
-        (self.read, self.write)
-    }
-
     /// The next frame; `None` at the end.
     pub async fn next(&mut self) -> Option<Frame> {
-        loop {
-            if let Some(frame) = take(&mut self.seen) {
-                return Some(frame);
-            }
-            let mut piece = [0; 16 * 1024];
-            let read = timeout(DEADLINE, self.read.read(&mut piece)).await.expect("frames in time");
-            let Ok(read @ 1..) = read else { return None };
-            self.seen.extend_from_slice(&piece[..read]);
-        }
+        next(&mut self.read, &mut self.seen).await
     }
 
     /// What becomes of a stream. Frames of other streams are passed over; SETTINGS and PING are answered.
@@ -193,15 +193,40 @@ impl RawH2 {
         Answer::Closed
     }
 
-    /// Reads to the end; the code of the GOAWAY on the way, if one told of an error.
-    pub async fn end(&mut self) -> Option<u32> {
-        let mut code = None;
-        while let Some(frame) = self.next().await {
-            if frame.kind == GOAWAY && frame.code(4) != 0 {
-                code = Some(frame.code(4));
+    /// Writes all of this while it reads whatever comes back, until a PING behind it is answered or the other side
+    /// has had enough.
+    pub async fn flood(&mut self, pieces: impl IntoIterator<Item = Vec<u8>>) -> Flooded {
+        const LAST: &[u8; 8] = b"the last";
+        let mut flooded = Flooded::default();
+        let Self { read, write, seen } = self;
+        let writing = async {
+            for piece in pieces.into_iter().chain([frame(PING, 0, 0, LAST)]) {
+                if write.write_all(&piece).await.is_err() {
+                    break;
+                }
             }
+            let _closed = write.flush().await;
+            std::future::pending().await
+        };
+        let reading = async {
+            while let Some(frame) = next(read, seen).await {
+                match frame.kind {
+                    GOAWAY if frame.code(4) != 0 => flooded.goaway = Some(frame.code(4)),
+                    RST_STREAM => flooded.resets += 1,
+                    HEADERS => flooded.answers += 1,
+                    PING if frame.payload == LAST => {
+                        flooded.survived = true;
+                        break;
+                    }
+                    _ => {}
+                }
+            }
+        };
+        tokio::select! {
+            () = reading => {}
+            () = writing => {}
         }
-        code
+        flooded
     }
 
     /// One request without a body on a connection of its own.
@@ -229,6 +254,18 @@ impl Answer {
     }
 }
 
+async fn next(read: &mut (impl AsyncReadExt + Unpin), seen: &mut Vec<u8>) -> Option<Frame> {
+    loop {
+        if let Some(frame) = take(seen) {
+            return Some(frame);
+        }
+        let mut piece = [0; 16 * 1024];
+        let read = timeout(DEADLINE, read.read(&mut piece)).await.expect("frames in time");
+        let Ok(read @ 1..) = read else { return None };
+        seen.extend_from_slice(&piece[..read]);
+    }
+}
+
 /// The first frame of what was read, once all of it is there.
 fn take(seen: &mut Vec<u8>) -> Option<Frame> {
     let head = seen.get(..9)?;
@@ -238,8 +275,7 @@ fn take(seen: &mut Vec<u8>) -> Option<Frame> {
     if seen.len() < 9 + length {
         return None;
     }
-    let rest = seen.split_off(9 + length);
-    let payload = std::mem::replace(seen, rest).split_off(9);
+    let payload = seen.drain(..9 + length).skip(9).collect();
     Some(Frame { kind, flags, stream, payload })
 }
 
