@@ -21,3 +21,4 @@ mod routing;
 mod secrets;
 mod streaming;
 mod vectors;
+mod watch_checker;
