@@ -1,6 +1,6 @@
 //! The one place where everything is wired. `main` and the tests call the same [`App::build`].
 
-use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::pin, sync::Arc};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    config::{self, Config, Loaded},
+    config::{self, Config, Loaded, Shutdown},
     discovery::catalog::Book,
     drain::{Drain, Phase},
     limits,
@@ -25,7 +25,7 @@ use crate::{
         Proxy,
         authorize::Authorizations,
         home::Home,
-        listener::{Gate, Limits, Listener},
+        listener::{Gate, Listener},
         seats::Seats,
     },
     servers::{TokenHasher, source::Fleet},
@@ -42,15 +42,6 @@ pub struct Listeners {
     pub admin: TcpListener,
     /// For scrapers.
     pub metrics: Option<TcpListener>,
-}
-
-/// How long leaving may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shutdown {
-    /// `--shutdown-delay-duration`: new connections are still accepted.
-    pub delay: Duration,
-    /// `--shutdown-timeout`: from the beginning, until watches and tunnels are ended.
-    pub timeout: Duration,
 }
 
 /// A proxy that runs.
@@ -128,7 +119,6 @@ impl App {
         });
 
         let drain = Drain::default();
-        let leaving = Shutdown { delay: limits::SHUTDOWN_DELAY, timeout: limits::SHUTDOWN_TIMEOUT };
         let staying = readiness.condition("not-shutting-down", true);
         let proxy = Arc::new(Proxy {
             policy: ArcSwap::from_pointee(policy),
@@ -145,7 +135,7 @@ impl App {
         });
 
         let handler = access::handler(Arc::clone(&proxy), config.operating.access_log);
-        let limits = Arc::new(client_limits());
+        let limits = Arc::new(config.clients.clone());
         let gate =
             Gate::new(limits.max_connections, limits.max_connections_per_source, limits.max_handshakes);
         let mut running = JoinSet::new();
@@ -169,7 +159,7 @@ impl App {
             addresses,
             admin,
             drain,
-            leaving,
+            leaving: config.shutdown,
             staying,
             listeners: running,
             background,
@@ -207,19 +197,5 @@ fn home(config: &Config, fleet: &Fleet) -> Home {
         // The configuration's check saw to it that the name is one of the servers'.
         config::Home::Named(name) => Home::Sidecar(fleet.position(name).unwrap_or_default()),
         config::Home::Chosen(preference) => Home::Front(*preference),
-    }
-}
-
-fn client_limits() -> Limits {
-    Limits {
-        max_connections: limits::MAX_CONNECTIONS,
-        max_connections_per_source: None,
-        max_handshakes: limits::MAX_HANDSHAKES,
-        handshake_timeout: limits::TLS_HANDSHAKE_TIMEOUT,
-        header_read_timeout: limits::HEADER_READ_TIMEOUT,
-        max_header_bytes: limits::MAX_HEADER_BYTES,
-        max_streams: limits::MAX_CLIENT_STREAMS,
-        proxy_protocol_from: Vec::new(),
-        goaway_chance: 0.0,
     }
 }

@@ -15,7 +15,7 @@ const MIB: usize = 1024 * KIB;
 
 /// Default. Connections of clients at the same time; more are closed at once, so that a balancer takes another
 /// proxy.
-pub const MAX_CONNECTIONS: usize = 10_000;
+pub const MAX_CLIENT_CONNECTIONS: usize = 10_000;
 
 /// File descriptors that clients don't get: connections to API servers and the admin pages need some.
 pub const RESERVED_DESCRIPTORS: u64 = 64;
@@ -42,7 +42,7 @@ pub const MAX_HEADERS: usize = 100;
 
 /// Default. Requests under way that are not long-running; one more is a 429 with `Retry-After`. API servers have
 /// limits of their own (kube-apiserver: 600 by default); this one bounds what a server that hangs can pile up here.
-pub const MAX_REQUESTS_IN_FLIGHT: usize = 4000;
+pub const MAX_REQUESTS_INFLIGHT: usize = 4_000;
 
 /// Default. Bytes that the head of one request may have; more is a 431. Go's server takes 1 MiB, but nothing that
 /// speaks to Kubernetes needs it: a large token has 8 KiB.
@@ -51,6 +51,13 @@ pub const MAX_HEADER_BYTES: usize = 64 * KIB;
 /// Default. Streams that one client may have open on one HTTP/2 connection (kube-apiserver: 100 since 1.27.8, 250
 /// before). Higher than the servers' own, so that one client connection can use several of ours.
 pub const MAX_CLIENT_STREAMS: u32 = 250;
+
+/// The highest `--goaway-chance` (kube-apiserver has the same): one request in fifty.
+pub const MAX_GOAWAY_CHANCE: f64 = 0.02;
+
+/// Default. An upgraded connection (exec, attach, port-forward) over which nothing went for this long is ended, as
+/// kubelet's `--streaming-connection-idle-timeout` does.
+pub const UPGRADE_IDLE_TIMEOUT: Duration = Duration::from_secs(4 * 60 * 60);
 
 /// Bodies of requests and answers have no limit, for they are streamed: what is in memory at any time is
 /// bounded by the flow-control windows. This one is what a stream may have in flight before the other side
@@ -182,6 +189,9 @@ pub const MAX_TOKEN_CONNECTIONS: usize = 64;
 /// each, hence more of them.
 pub const MAX_UNPROVEN_CONNECTIONS: usize = 256;
 
+/// Default. Upgraded connections to one server: each caller's exec, attach or port-forward has one of its own.
+pub const MAX_UPGRADE_CONNECTIONS: usize = 256;
+
 /// How long a token that a server accepted counts as proven there.
 pub const PROVEN_TOKEN_TTL: Duration = Duration::from_secs(60);
 
@@ -192,3 +202,18 @@ pub const MAX_PROVEN_TOKENS: u64 = 10_000;
 
 /// Bytes of a configuration file or of a PEM file; a bigger one is refused unread.
 pub const MAX_CONFIG_FILE_BYTES: u64 = MIB as u64;
+
+/// Default. How often the contents of the configuration's files are compared with what is in use.
+pub const RELOAD_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Changed files count only when two reads this far apart agree: whoever writes several files is done by then.
+pub const RELOAD_SETTLE: Duration = Duration::from_millis(200);
+
+/// Files that never settle are read as they are after so many tries.
+pub const MAX_RELOAD_SETTLES: usize = 25;
+
+/// How often it is looked for certificates that expire soon.
+pub const EXPIRY_CHECK_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A certificate that expires within this time is worth a warning.
+pub const EXPIRY_WARNING: Duration = Duration::from_secs(7 * 24 * 60 * 60);

@@ -93,6 +93,24 @@ enum NotServed {
     GivenUp,
 }
 
+// === impl Limits ===
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: limits::MAX_CLIENT_CONNECTIONS,
+            max_connections_per_source: None,
+            max_handshakes: limits::MAX_HANDSHAKES,
+            handshake_timeout: limits::TLS_HANDSHAKE_TIMEOUT,
+            header_read_timeout: limits::HEADER_READ_TIMEOUT,
+            max_header_bytes: limits::MAX_HEADER_BYTES,
+            max_streams: limits::MAX_CLIENT_STREAMS,
+            proxy_protocol_from: Vec::new(),
+            goaway_chance: 0.0,
+        }
+    }
+}
+
 // === impl Listener ===
 
 impl Listener {

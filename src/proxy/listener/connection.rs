@@ -5,7 +5,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -46,6 +46,8 @@ pub struct Connection {
     judged: ArcSwapOption<(u64, Credentials)>,
     /// The number of the home plus one; 0 while there is none.
     home: AtomicUsize,
+    /// Whether there was a request.
+    used: AtomicBool,
     /// Requests that were begun and not finished.
     turns: AtomicUsize,
     last_turn: Mutex<Instant>,
@@ -69,6 +71,7 @@ impl Connection {
             chain: chain.map(owned).filter(|chain| !chain.is_empty()),
             judged: ArcSwapOption::empty(),
             home: AtomicUsize::new(0),
+            used: AtomicBool::new(false),
             turns: AtomicUsize::new(0),
             last_turn: Mutex::new(Instant::now()),
             goodbye: Notify::new(),
@@ -105,6 +108,7 @@ impl Connection {
     }
 
     fn turn(self: &Arc<Self>) -> Turn {
+        self.used.store(true, Ordering::Relaxed);
         self.turns.fetch_add(1, Ordering::AcqRel);
         Turn(Arc::clone(self))
     }
@@ -171,7 +175,7 @@ where
                     () = drain.reached(next), if !asked => {
                         // One that was not used yet gets its first request answered: a client that finds every
                         // new connection closing would give up.
-                        let used = is_h2 && !own.is_idle();
+                        let used = is_h2 && own.used.load(Ordering::Relaxed);
                         std::mem::replace(&mut seen_leaving, true) || used
                     }
                     () = idle.as_mut(), if !asked => {
