@@ -25,7 +25,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::kit::{BOB, Cluster, PKI, Proxy, ProxyBuilder, free_port, say, until};
+use crate::kit::{BOB, Cluster, PKI, Proxy, ProxyBuilder, eventually, free_port, say, until};
 use history::Step;
 use line::Entrance;
 use reflector::Manners;
@@ -37,8 +37,8 @@ const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies";
 const REFLECTORS: usize = 30;
 /// So little is remembered that whoever was away for long has to list again.
-const HISTORY: usize = 150;
-const WRITE_EVERY: Duration = Duration::from_millis(60);
+const HISTORY: usize = 100;
+const WRITE_EVERY: Duration = Duration::from_millis(30);
 const MANNERS: Manners = Manners { pause: Duration::from_millis(40), watch_for: Duration::from_secs(3) };
 /// After all is well again everybody has caught up within this.
 const CATCH_UP: Duration = Duration::from_secs(20);
@@ -57,6 +57,8 @@ enum Trouble {
     DropsConnections(&'static str),
     SendsPeopleAway(&'static str),
     ProxyIsRestarted,
+    /// For so long that nobody remembers what happened since.
+    ProxyIsAway,
 }
 
 // === impl Stage ===
@@ -114,9 +116,14 @@ impl Stage {
             }
             Trouble::DropsConnections(name) => self.cluster.server(name).drop_connections(),
             Trouble::SendsPeopleAway(name) => self.cluster.server(name).send_goaway(),
-            Trouble::ProxyIsRestarted => {
+            Trouble::ProxyIsRestarted | Trouble::ProxyIsAway => {
                 let old = self.proxy.take().unwrap();
                 old.app.shutdown().await;
+                if matches!(trouble, Trouble::ProxyIsAway) {
+                    let store = self.cluster.server("witness").store();
+                    let forgotten = store.revision() + HISTORY as u64 + 1;
+                    eventually("all was forgotten", || store.revision() > forgotten).await;
+                }
                 self.start_proxy().await;
             }
         }
@@ -145,7 +152,7 @@ async fn watches_have_no_gap_no_duplicate_and_no_reorder_whatever_dies_hangs_or_
     }
 
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut troubles = vec![Trouble::ProxyIsRestarted, Trouble::Dies("home")];
+    let mut troubles = vec![Trouble::ProxyIsRestarted, Trouble::ProxyIsAway, Trouble::Dies("home")];
     for name in ["new1", "new2"] {
         troubles.extend([
             Trouble::Dies(name),

@@ -18,7 +18,7 @@ use super::history::{Ack, Kind, Revision};
 use super::line::Line;
 
 /// Few, so that writers meet.
-const NAMES: usize = 8;
+pub const NAMES: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(30);
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
@@ -49,6 +49,11 @@ pub struct Written {
     pub refused: u64,
     /// Nobody knows.
     pub unanswered: u64,
+}
+
+/// The names that writers use, by number.
+pub fn name_of(number: usize) -> String {
+    format!("o{number}")
 }
 
 /// A value that nobody else writes.
@@ -112,7 +117,7 @@ impl Writer {
     }
 
     async fn write(&mut self) {
-        let name = format!("o{}", self.rng.random_range(0..NAMES));
+        let name = name_of(self.rng.random_range(0..NAMES));
         let value = next_value();
         let one = format!("{}/{name}", self.resource.path);
         let line = &self.lines[self.rng.random_range(0..self.lines.len())];

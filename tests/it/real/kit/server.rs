@@ -15,7 +15,6 @@ use super::{
     files::{Files, Who},
     process::{DIES_WITH_PARENT, Process},
 };
-pub(crate) use crate::kit::free_port;
 
 /// How a server is to be.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +58,7 @@ impl ApiServer {
     pub(crate) fn new(spec: &Spec, binary: &str, etcd: &str, files: &Files) -> Self {
         let dir = files.dir.join(spec.name);
         fs::create_dir_all(&dir).unwrap();
-        let port = free_port();
+        let port = super::free_port();
         // The identity lease is named after the host: without a UTS namespace of its own, every server of
         // this machine would have the same.
         let unshare: &[&str] = if fs::metadata("/proc/self").unwrap().uid() == 0 {
