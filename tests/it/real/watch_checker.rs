@@ -31,8 +31,8 @@ const NAMESPACE: &str = "watched";
 const CONFIG_MAPS: &str = "/api/v1/namespaces/watched/configmaps";
 const BINDINGS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings";
 /// Through each proxy, for each resource.
-const REFLECTORS: usize = 60;
-const WRITE_EVERY: Duration = Duration::from_millis(500);
+const REFLECTORS: usize = 80;
+const WRITE_EVERY: Duration = Duration::from_millis(300);
 const MANNERS: Manners = Manners { pause: Duration::from_millis(500), watch_for: Duration::from_secs(30) };
 /// A hung server is declared dead after 10 s.
 const HANGS_FOR: Duration = Duration::from_secs(13);
@@ -44,6 +44,8 @@ const CATCH_UP: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug)]
 enum Trouble {
     IsKilled(&'static str),
+    /// Both that have bindings: the next one to be watched does not know what happened before.
+    NewOnesAreKilled,
     Hangs(&'static str, Duration),
     ProxyIsRestarted(Through),
 }
@@ -112,6 +114,15 @@ impl Stage {
                 sleep(DEAD_FOR).await;
                 server.start();
                 server.ready(&self.cluster.files).await;
+            }
+            Trouble::NewOnesAreKilled => {
+                let both = ["new1", "new2"].map(|name| self.cluster.server(name));
+                both.iter().for_each(|server| server.kill());
+                sleep(DEAD_FOR).await;
+                for server in both {
+                    server.start();
+                    server.ready(&self.cluster.files).await;
+                }
             }
             Trouble::Hangs(name, time) => {
                 let server = self.cluster.server(name);
@@ -185,6 +196,7 @@ async fn watches_have_no_gap_no_duplicate_and_no_reorder_whatever_is_killed_hang
         Trouble::IsKilled("new1"),
         Trouble::IsKilled("new2"),
         Trouble::IsKilled("old"),
+        Trouble::NewOnesAreKilled,
         Trouble::Hangs(hang[0], HANGS_FOR),
         Trouble::Hangs(hang[1], STALLS_FOR),
         Trouble::ProxyIsRestarted(Through::Sidecar),

@@ -19,6 +19,8 @@ use super::line::Line;
 
 /// Few, so that writers meet.
 pub const NAMES: usize = 8;
+/// Some objects are so big that an event is more than one frame and can be cut.
+const PADDING: usize = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(30);
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
@@ -65,18 +67,23 @@ fn next_value() -> u64 {
 // === impl Resource ===
 
 impl Resource {
-    /// An object with this name and value.
-    pub fn object(&self, name: &str, value: u64) -> Value {
+    /// An object with this name and content.
+    fn object(&self, name: &str, content: &Value) -> Value {
         let mut object = self.object.clone();
-        object["metadata"] = json!({ "name": name, "annotations": { "value": value.to_string() } });
+        object["metadata"] = json!({ "name": name, "annotations": content });
         object
     }
 
     /// Creates one more object, after which nothing is written; the revision of that.
     pub async fn last_word(&self, line: &Line) -> io::Result<(Ack, Revision)> {
         let name = format!("last-word-{}", next_value());
-        let (status, at) =
-            send(line, Method::POST, &self.path, Some(("application/json", self.object(&name, 0)))).await?;
+        let (status, at) = send(
+            line,
+            Method::POST,
+            &self.path,
+            Some(("application/json", self.object(&name, &json!({ "value": "0" })))),
+        )
+        .await?;
         let at = at.filter(|_| status == StatusCode::CREATED);
         let at = at.ok_or_else(|| io::Error::other(format!("{status} for the last word")))?;
         Ok((Ack { kind: Kind::Added, name, at: Some(at), value: 0 }, at))
@@ -121,15 +128,20 @@ impl Writer {
         let value = next_value();
         let one = format!("{}/{name}", self.resource.path);
         let line = &self.lines[self.rng.random_range(0..self.lines.len())];
-        let change = json!({ "metadata": { "annotations": { "value": value.to_string() } } });
+        let big = self.rng.random_ratio(1, 8);
+        let padding = "-".repeat(if big { self.rng.random_range(0..PADDING) } else { 0 });
+        let content = json!({ "value": value.to_string(), "padding": padding });
         let (kind, sent) = match self.rng.random_range(0..6) {
             0 => (Kind::Deleted, send(line, Method::DELETE, &one, None).await),
             1 | 2 => {
-                let object = self.resource.object(&name, value);
+                let object = self.resource.object(&name, &content);
                 let path = &self.resource.path;
                 (Kind::Added, send(line, Method::POST, path, Some(("application/json", object))).await)
             }
-            _ => (Kind::Modified, send(line, Method::PATCH, &one, Some((MERGE_PATCH, change))).await),
+            _ => {
+                let change = json!({ "metadata": { "annotations": content } });
+                (Kind::Modified, send(line, Method::PATCH, &one, Some((MERGE_PATCH, change))).await)
+            }
         };
         match sent {
             Ok((StatusCode::OK | StatusCode::CREATED, at)) => {
