@@ -18,6 +18,7 @@ use tower::{Service, ServiceBuilder, util::BoxCloneSyncService};
 use crate::{
     api::status::{Encoding, Status},
     body::{self, Body, BoxError, Watcher},
+    limits,
     metrics::{Metrics, RequestRecorder},
     proxy::{
         Proxy,
@@ -26,9 +27,6 @@ use crate::{
         record::Record,
     },
 };
-
-/// kube-apiserver cuts longer ones (`k8s.io/apiserver/pkg/endpoints/filters/audit_init.go`).
-const MAX_AUDIT_ID: usize = 64;
 
 /// The proxy with everything around it, ready for a listener.
 pub fn handler(proxy: Arc<Proxy>, access_log: bool) -> Handler {
@@ -45,7 +43,7 @@ pub fn handler(proxy: Arc<Proxy>, access_log: bool) -> Handler {
 /// The client's audit ID, or a new one, so that our line and the servers' audit entries meet.
 fn with_audit_id(mut request: Request<Body>) -> Request<Body> {
     let usable =
-        request.headers().get(&AUDIT_ID).is_some_and(|id| !id.is_empty() && id.len() <= MAX_AUDIT_ID);
+        request.headers().get(&AUDIT_ID).is_some_and(|id| !id.is_empty() && id.len() <= limits::MAX_AUDIT_ID);
     if !usable {
         let id = uuid::Uuid::new_v4().hyphenated().to_string();
         let id = HeaderValue::from_str(&id).expect("a UUID is visible ASCII");
