@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod admin;
+mod chains;
 mod cli;
 mod config;
 mod connections;
@@ -23,3 +24,4 @@ mod routing;
 mod secrets;
 mod streaming;
 mod vectors;
+mod watch_checker;

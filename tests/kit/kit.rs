@@ -10,6 +10,7 @@
 mod capture;
 pub mod client;
 mod cluster;
+mod port;
 mod program;
 mod proxy;
 mod raw;
@@ -23,6 +24,7 @@ use std::time::Duration;
 pub use capture::Capture;
 pub use client::{As, Client, Reply};
 pub use cluster::{BOB, Cluster, EVE, PKI, certificate};
+pub use port::free_port;
 pub use program::{Program, sidecar_flags};
 pub use proxy::{Proxy, ProxyBuilder};
 pub use raw::Raw;
