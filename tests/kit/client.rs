@@ -108,7 +108,15 @@ impl Client {
             As::Certificate(certificate) => (Some(certificate), None),
             As::Token(token) => (None, Some(token)),
         };
-        let tls = tls(address, certificate, protocol).await.unwrap();
+        let client = Self::over(tls(address, certificate, protocol).await.unwrap(), protocol).await;
+        match token {
+            Some(token) => client.with("authorization", &format!("Bearer {token}")),
+            None => client,
+        }
+    }
+
+    /// Over a connection whose handshake somebody else made.
+    pub async fn over(tls: TlsStream<TcpStream>, protocol: Protocol) -> Self {
         let socket = SockRef::from(tls.get_ref().0).try_clone().unwrap();
         let io = TokioIo::new(tls);
         let (sender, driver) = match protocol {
@@ -121,11 +129,7 @@ impl Client {
                 (Sender::H2(sender), tokio::spawn(connection))
             }
         };
-        let client = Self { sender, driver, socket, always: HeaderMap::new() };
-        match token {
-            Some(token) => client.with("authorization", &format!("Bearer {token}")),
-            None => client,
-        }
+        Self { sender, driver, socket, always: HeaderMap::new() }
     }
 
     /// HTTP/1.1 without TLS, as the admin listener has it.
