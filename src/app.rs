@@ -1,13 +1,17 @@
 //! The one place where everything is wired. `main` and the tests call the same [`App::build`].
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, pin::pin, sync::Arc};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use tokio::{net::TcpListener, task::JoinSet, time};
+use tokio::{
+    net::TcpListener,
+    task::JoinSet,
+    time::{self, Instant},
+};
 
 use crate::{
-    config::{self, Config, Loaded},
+    config::{self, Config, Loaded, Shutdown},
     discovery::catalog::Book,
     drain::{Drain, Phase},
     limits,
@@ -17,7 +21,13 @@ use crate::{
         metrics::Exposition,
         readiness::{Condition, Readiness},
     },
-    proxy::{Proxy, authorize::Authorizations, home::Home, listener::Listener},
+    proxy::{
+        Proxy,
+        authorize::Authorizations,
+        home::Home,
+        listener::{Gate, Listener},
+        seats::Seats,
+    },
     servers::{TokenHasher, source::Fleet},
 };
 
@@ -45,6 +55,7 @@ pub struct App {
     /// Where its admin pages are.
     pub admin: SocketAddr,
     drain: Drain,
+    leaving: Shutdown,
     staying: Condition,
     listeners: JoinSet<()>,
     /// End with the app.
@@ -119,16 +130,21 @@ impl App {
             authorizations: Authorizations::new(config.discovery.authorization_ttl),
             served_generation: u64::MAX.into(),
             metrics: metrics.clone(),
+            seats: Seats::default(),
             drain: drain.signal(),
         });
 
         let handler = access::handler(Arc::clone(&proxy), config.operating.access_log);
+        let limits = Arc::new(config.clients.clone());
+        let gate =
+            Gate::new(limits.max_connections, limits.max_connections_per_source, limits.max_handshakes);
         let mut running = JoinSet::new();
         let mut addresses = Vec::new();
         for socket in listeners.clients {
             addresses.push(socket.local_addr()?);
             let (tls, handler) = (Arc::clone(&tls), handler.clone());
-            let listener = Listener { socket, tls, handler, metrics: metrics.clients.clone() };
+            let (limits, gate) = (Arc::clone(&limits), Arc::clone(&gate));
+            let listener = Listener { socket, tls, handler, limits, gate, metrics: metrics.clients.clone() };
             running.spawn(listener.run(drain.signal()));
         }
         let pages = Admin { proxy: Arc::clone(&proxy), readiness: readiness.clone(), exposition };
@@ -137,17 +153,41 @@ impl App {
         if let Some(socket) = listeners.metrics {
             background.spawn(pages.run(socket, Pages::ForScrapers));
         }
-        Ok(Self { proxy, readiness, addresses, admin, drain, staying, listeners: running, background })
+        Ok(Self {
+            proxy,
+            readiness,
+            addresses,
+            admin,
+            drain,
+            leaving: config.shutdown,
+            staying,
+            listeners: running,
+            background,
+        })
     }
 
-    /// Stops accepting, lets requests under way finish for [`limits::SHUTDOWN_GRACE`] at most, and ends.
+    /// Leaves as [`crate::drain`] has it, and comes back when nothing is left: clients are told at once, accepted
+    /// for `delay` still, and `timeout` after the beginning whatever has no end of its own is ended.
     pub async fn shutdown(mut self) {
+        let Shutdown { delay, timeout } = self.leaving;
+        let end = Instant::now() + timeout;
         self.staying.set(false);
+        self.drain.enter(Phase::Leaving);
+        time::sleep(delay).await;
         self.drain.enter(Phase::Closing);
-        let finished = async { while self.listeners.join_next().await.is_some() {} };
-        if time::timeout(limits::SHUTDOWN_GRACE, finished).await.is_err() {
-            tracing::warn!("connections were cut after the grace period");
+        {
+            let mut gone = pin!(async {
+                while self.listeners.join_next().await.is_some() {}
+                self.drain.idle().await;
+            });
+            if time::timeout_at(end, gone.as_mut()).await.is_err() {
+                self.drain.enter(Phase::Over);
+                if time::timeout(limits::SHUTDOWN_CUT, gone).await.is_err() {
+                    tracing::warn!("clients that did not leave in time were cut off");
+                }
+            }
         }
+        self.listeners.shutdown().await;
         self.background.shutdown().await;
     }
 }

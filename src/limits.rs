@@ -13,12 +13,36 @@ const MIB: usize = 1024 * KIB;
 
 // === From a client ===
 
-/// Default. A TLS handshake that takes longer is given up.
+/// Default. Connections of clients at the same time; more are closed at once, so that a balancer takes another
+/// proxy.
+pub const MAX_CLIENT_CONNECTIONS: usize = 10_000;
+
+/// File descriptors that clients don't get: connections to API servers and the admin pages need some.
+pub const RESERVED_DESCRIPTORS: u64 = 64;
+
+/// File descriptors that not even connections to API servers get: for the admin pages, and to read files.
+pub const LAST_DESCRIPTORS: u64 = 16;
+
+/// Default. TLS handshakes in progress; one more, and the one that has lasted longest is given up.
+pub const MAX_HANDSHAKES: usize = 512;
+
+/// Default. A connection whose TLS handshake is not done by then (with the PROXY protocol's header, where there is
+/// one) is closed.
 pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Default. A request head has to be complete this long after its first byte (HTTP/1.1) or after the connection
-/// began to be idle; slower ones are closed.
+/// Default. The head of an HTTP/1.1 request has to be complete this long after its first byte.
 pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A client connection without a request for this long is closed (kube-apiserver: 90 s); after ours to the servers
+/// ([`POOL_IDLE_TIMEOUT`]).
+pub const CLIENT_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Header lines of an HTTP/1.1 request; more is a 431.
+pub const MAX_HEADERS: usize = 100;
+
+/// Default. Requests under way that are not long-running; one more is a 429 with `Retry-After`. API servers have
+/// limits of their own (kube-apiserver: 600 by default); this one bounds what a server that hangs can pile up here.
+pub const MAX_REQUESTS_INFLIGHT: usize = 4_000;
 
 /// Default. Bytes that the head of one request may have; more is a 431. Go's server takes 1 MiB, but nothing that
 /// speaks to Kubernetes needs it: a large token has 8 KiB.
@@ -27,18 +51,6 @@ pub const MAX_HEADER_BYTES: usize = 64 * KIB;
 /// Default. Streams that one client may have open on one HTTP/2 connection (kube-apiserver: 100 since 1.27.8, 250
 /// before). Higher than the servers' own, so that one client connection can use several of ours.
 pub const MAX_CLIENT_STREAMS: u32 = 250;
-
-/// Default. Client connections open at the same time, on all addresses together; further ones are closed unread. Each
-/// costs a file descriptor and, while it does nothing, some tens of kilobytes.
-pub const MAX_CLIENT_CONNECTIONS: usize = 10_000;
-
-/// Default. TLS handshakes at the same time; further connections wait in the kernel's queue. A handshake is the most
-/// expensive thing that somebody without credentials can ask for.
-pub const MAX_HANDSHAKES: usize = 512;
-
-/// Default. Short requests under way at the same time; further ones are answered 429 (kube-apiserver: 400 that read
-/// and 200 that write, for itself alone).
-pub const MAX_REQUESTS_INFLIGHT: usize = 4_000;
 
 /// The highest `--goaway-chance` (kube-apiserver has the same): one request in fifty.
 pub const MAX_GOAWAY_CHANCE: f64 = 0.02;
@@ -77,15 +89,18 @@ pub const CLIENT_PING_TIMEOUT: Duration = Duration::from_secs(15);
 /// When no connection can be accepted (no file descriptors, mostly), the next try waits this long.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// Requests under way have this long to finish once we are told to stop.
-pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
-
-/// Default. How long clients are still accepted once we are told to stop, so that balancers notice first.
+/// Default. So long after SIGTERM connections are still accepted, for balancers take a while to notice.
 pub const SHUTDOWN_DELAY: Duration = Duration::from_secs(5);
 
-/// Default. How long after we are told to stop watches and tunnels are ended. Below the 30 s that Kubernetes gives a
-/// pod.
+/// Default. So long after SIGTERM requests under way may take; then watches and tunnels are ended. A pod is killed
+/// after 30 s.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// What was ended at [`SHUTDOWN_TIMEOUT`] has this long to be seen ending; what is left is cut.
+pub const SHUTDOWN_CUT: Duration = Duration::from_secs(2);
+
+/// A stream that never pauses is ended this long after the others.
+pub const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What we tell clients to wait before they try again, in seconds (kube-apiserver says 1 as well).
 pub const RETRY_AFTER_SECONDS: u32 = 1;

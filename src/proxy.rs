@@ -15,12 +15,12 @@ use crate::{
         request_info::{self, RequestInfo},
         status::{Encoding, Status},
     },
-    body::Body,
+    body::{self, Body},
     discovery::{
         catalog::{Book, Catalog, DiscoveryPath},
         refresh::Refresh,
     },
-    drain,
+    drain, limits,
     metrics::Metrics,
     servers::{
         TokenHasher,
@@ -38,6 +38,7 @@ pub mod listener;
 pub mod policy;
 pub mod record;
 pub mod route;
+pub mod seats;
 
 use caller::Caller;
 use home::Home;
@@ -46,6 +47,7 @@ use policy::Policy;
 pub use policy::Reroute;
 use record::Record;
 use route::{Decision, Situation};
+use seats::{Seat, Seats};
 
 /// Paths by which a server tells of itself; only home can answer them for home.
 const HOME_ONLY: [&str; 5] = ["/healthz", "/livez", "/readyz", "/metrics", "/debug"];
@@ -70,6 +72,8 @@ pub struct Proxy {
     pub served_generation: AtomicU64,
     /// What is counted.
     pub metrics: Metrics,
+    /// Short requests that are under way.
+    pub seats: Seats,
     /// Whether we are on our way out.
     pub drain: drain::Signal,
 }
@@ -126,6 +130,7 @@ impl Proxy {
 
         // The predicate of kube-apiserver knows one path that is no resource: profiles take their time.
         let long_running = info.is_long_running() || decoded.starts_with("/debug/pprof/");
+        let seat = if long_running { None } else { self.seat(&exchange)? };
         let answered = async {
             match self.merged_discovery(&decoded, &exchange) {
                 Some((path, form)) => self.discovery(path, form, &exchange, record).await,
@@ -133,12 +138,33 @@ impl Proxy {
             }
         };
         if long_running {
-            return answered.await;
+            return Ok(answered.await?.map(|body| body::until_over(body, self.drain.clone())));
         }
         let limit = policy.settings.request_timeout;
-        tokio::time::timeout(limit, answered).await.unwrap_or_else(|_| {
+        let response = tokio::time::timeout(limit, answered).await.unwrap_or_else(|_| {
             Err(Status::timeout(format!("the API server did not begin its answer within {limit:?}")))
+        })?;
+        Ok(match seat {
+            Some(seat) => response.map(|body| body::watched(body, seat)),
+            None => response,
         })
+    }
+
+    /// A seat for a short request; `None` if nobody counts.
+    ///
+    /// # Errors
+    /// 429 if all are taken. As in kube-apiserver, that does not count for the cluster's masters: they are who
+    /// would have to find out why (`k8s.io/apiserver/pkg/server/filters/maxinflight.go`).
+    fn seat(&self, exchange: &Exchange) -> Result<Option<Seat>, Status> {
+        let Some(max) = exchange.policy.settings.max_requests_in_flight else { return Ok(None) };
+        if exchange.caller.is_master() {
+            return Ok(Some(self.seats.take_anyway()));
+        }
+        let full = || {
+            Status::too_many_requests("Too many requests, please try again later (--max-requests-inflight).")
+                .retry_after(limits::RETRY_AFTER_SECONDS)
+        };
+        self.seats.take(max).ok_or_else(full).map(Some)
     }
 
     /// Finds out the caller, and takes off whatever only a client would have put on (I1, I2).

@@ -33,6 +33,7 @@ pub(super) fn policy(loaded: &Loaded, generation: u64) -> anyhow::Result<Policy>
             reroute: config.reroute,
             merge: config.discovery.merge,
             request_timeout: config.request_timeout,
+            max_requests_in_flight: config.max_requests_inflight,
             trusted_proxies: config.callers.trusted_proxy_cidrs.clone(),
             recheck_timeout: limits::RECHECK_TIMEOUT,
         },

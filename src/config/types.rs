@@ -14,7 +14,7 @@ use crate::limits;
 pub use crate::{
     api::user::UserHeaders,
     ops::telemetry::LogFormat,
-    proxy::{Reroute, home::Preference as HomePreference},
+    proxy::{Reroute, home::Preference as HomePreference, listener::Limits as ClientLimits},
     tls::suites::MinVersion,
 };
 
@@ -83,29 +83,6 @@ pub struct SniCertificate {
     pub key_file: PathBuf,
     /// DNS names in lower case, maybe with `*` for the first label; empty: those of the certificate.
     pub names: Vec<String>,
-}
-
-/// What a client may ask of us.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ClientLimits {
-    /// Connections at the same time.
-    pub max_connections: usize,
-    /// The same, from one address; none: no limit of its own.
-    pub max_connections_per_source: Option<usize>,
-    /// TLS handshakes at the same time.
-    pub max_handshakes: usize,
-    /// Limit for one handshake.
-    pub handshake_timeout: Duration,
-    /// Limit for the head of a request to arrive.
-    pub header_read_timeout: Duration,
-    /// Bytes of the head of a request.
-    pub max_header_bytes: usize,
-    /// Streams of one HTTP/2 connection.
-    pub max_streams: u32,
-    /// Who has to begin connections with a PROXY protocol header.
-    pub proxy_protocol_from: Vec<IpNet>,
-    /// The chance, from 0 to [`limits::MAX_GOAWAY_CHANCE`], that a request ends its HTTP/2 connection.
-    pub goaway_chance: f64,
 }
 
 /// How we leave.
@@ -272,24 +249,6 @@ impl ServerConfig {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.url.port_or_known_default().unwrap_or(443)
-    }
-}
-
-// === impl ClientLimits ===
-
-impl Default for ClientLimits {
-    fn default() -> Self {
-        Self {
-            max_connections: limits::MAX_CLIENT_CONNECTIONS,
-            max_connections_per_source: None,
-            max_handshakes: limits::MAX_HANDSHAKES,
-            handshake_timeout: limits::TLS_HANDSHAKE_TIMEOUT,
-            header_read_timeout: limits::HEADER_READ_TIMEOUT,
-            max_header_bytes: limits::MAX_HEADER_BYTES,
-            max_streams: limits::MAX_CLIENT_STREAMS,
-            proxy_protocol_from: Vec::new(),
-            goaway_chance: 0.0,
-        }
     }
 }
 

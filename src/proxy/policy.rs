@@ -28,6 +28,8 @@ pub struct Settings {
     pub merge: bool,
     /// `--request-timeout`: until the answer to a short request begins.
     pub request_timeout: Duration,
+    /// `--max-requests-inflight`: short requests under way.
+    pub max_requests_in_flight: Option<usize>,
     /// Clients whose `X-Forwarded-For` is believed, beside trusted front proxies.
     pub trusted_proxies: Vec<IpNet>,
     /// How long the answer to an I8 question is waited for.
