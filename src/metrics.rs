@@ -9,6 +9,7 @@
 //! into them (I12).
 
 mod discovery;
+mod reload;
 mod requests;
 mod reroutes;
 mod servers;
@@ -20,6 +21,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 pub use discovery::DiscoveryMetrics;
+pub use reload::{CertificateLabels, ReloadMetrics};
 pub use requests::{ClientMetrics, RequestMetrics, RequestRecorder};
 pub use reroutes::RerouteMetrics;
 pub use servers::{ConnectionsNow, ServerMetrics};
@@ -41,6 +43,8 @@ pub struct Metrics {
     pub discovery: DiscoveryMetrics,
     /// API servers and the connections to them.
     pub servers: ServerMetrics,
+    /// The configuration and its certificates.
+    pub reload: ReloadMetrics,
 }
 
 /// One more while it lives, one less when it is dropped.
@@ -64,6 +68,7 @@ impl Metrics {
         metrics.reroutes.register(registry);
         metrics.discovery.register(registry);
         metrics.servers.register(registry);
+        metrics.reload.register(registry);
         metrics
     }
 }

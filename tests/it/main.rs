@@ -16,6 +16,7 @@ mod merge_props;
 mod not_found;
 mod pool;
 mod real;
+mod reload;
 mod routing;
 mod secrets;
 mod streaming;

@@ -4,6 +4,7 @@ mod identity;
 mod names;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use kube_peer_proxy::config::ServeArgs;
@@ -49,7 +50,11 @@ impl Speaker {
 
     /// Shakes hands, asking for this name, or for none if it is an address.
     pub(crate) async fn connect(&self, proxy: &Proxy, name: &str) -> io::Result<TlsStream<TcpStream>> {
-        let tcp = TcpStream::connect(proxy.address()).await?;
+        self.connect_to(proxy.address(), name).await
+    }
+
+    async fn connect_to(&self, address: SocketAddr, name: &str) -> io::Result<TlsStream<TcpStream>> {
+        let tcp = TcpStream::connect(address).await?;
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let connector = TlsConnector::from(Arc::clone(&self.config));
         tokio::time::timeout(DEADLINE, connector.connect(name, tcp)).await.expect("a handshake in time")
@@ -57,7 +62,11 @@ impl Speaker {
 
     /// The certificate that is shown to whoever asks for this name.
     pub(crate) async fn shown(&self, proxy: &Proxy, name: &str) -> CertificateDer<'static> {
-        let tls = self.connect(proxy, name).await.unwrap();
+        self.shown_by(proxy.address(), name).await
+    }
+
+    pub(crate) async fn shown_by(&self, address: SocketAddr, name: &str) -> CertificateDer<'static> {
+        let tls = self.connect_to(address, name).await.unwrap();
         tls.get_ref().1.peer_certificates().unwrap()[0].clone()
     }
 
