@@ -230,6 +230,8 @@ class Figures:
     """What the rounds of one thing gave. CPU in µs for one request, latencies in µs."""
 
     cpu: list = field(default_factory=list)
+    # Of each process, where the costs of several are added.
+    shares: list = field(default_factory=list)
     p50: list = field(default_factory=list)
     p99: list = field(default_factory=list)
     rate: list = field(default_factory=list)
@@ -238,10 +240,12 @@ class Figures:
     def measure(self, process, load, requests, scratch):
         """One round. `process` may be several, whose costs are added."""
         processes = process if isinstance(process, list) else [process]
-        before, began = sum(p.cpu() for p in processes), time.monotonic()
+        before, began = [p.cpu() for p in processes], time.monotonic()
         latencies = sorted(load.run(requests, scratch))
         took = time.monotonic() - began
-        self.cpu.append((sum(p.cpu() for p in processes) - before) / requests * 1e6)
+        costs = [(p.cpu() - start) / requests * 1e6 for p, start in zip(processes, before)]
+        self.shares.append(costs)
+        self.cpu.append(sum(costs))
         self.p50.append(latencies[len(latencies) // 2])
         self.p99.append(latencies[min(len(latencies) * 99 // 100, len(latencies) - 1)])
         self.rate.append(requests / took)
@@ -249,3 +253,6 @@ class Figures:
 
     def median(self, name="cpu"):
         return statistics.median(getattr(self, name))
+
+    def share(self, number):
+        return statistics.median(costs[number] for costs in self.shares)
