@@ -23,13 +23,13 @@ const PROXY_USER: &str = "system:kube-peer-proxy";
 const TOKEN: &str = "b0b-s3cr3t";
 /// Nothing shall happen by itself while an input is looked at.
 const CALM: &str = "\
-healthProbeInterval: 1h
+healthProbeInterval: 10m
 healthProbeTimeout: 1m
 discoveryFetchTimeout: 1m
 discoveryRefreshInterval: 24h
 discoveryAuthorizationTtl: 0s
 staleAfter: 24h
-deadAfter: 1h
+deadAfter: 5m
 connectTimeout: 1m
 ";
 
