@@ -16,6 +16,7 @@ mod kubectl;
 mod native;
 mod resize;
 mod starting;
+mod tunnels;
 mod watches;
 mod whoami;
 
