@@ -14,6 +14,7 @@ mod flood;
 mod kit;
 mod kubectl;
 mod native;
+mod proxied;
 mod resize;
 mod starting;
 mod tunnels;

@@ -10,6 +10,7 @@ pub(super) mod kubelet;
 pub(super) mod process;
 pub(super) mod proxy;
 pub(super) mod server;
+pub(super) mod websocket;
 
 use std::time::{Duration, Instant};
 

@@ -7,6 +7,8 @@ mod files;
 mod logs;
 mod ports;
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use super::{
     fleets::{self, Fleet, Peace},
     kit::{binaries::Version, files::Who, kubectl::Kubectl, kubelet::Kubelet, proxy::Proxy},
@@ -20,6 +22,16 @@ pub(super) struct Scene {
     pub(super) fleet: Fleet<Peace>,
     pub(super) kubelet: &'static Kubelet,
     proxies: [(&'static str, Proxy); 3],
+}
+
+/// Where the servers can be reached.
+pub(super) struct Route {
+    pub(super) name: &'static str,
+    pub(super) addr: SocketAddr,
+    /// Not directly.
+    pub(super) proxied: bool,
+    /// The one server that it leads to, unless that is the proxy's choice.
+    pub(super) server: Option<&'static str>,
 }
 
 /// One way to a container.
@@ -38,9 +50,14 @@ pub(super) struct Way {
 // === impl Scene ===
 
 impl Scene {
-    pub(super) async fn set() -> Result<Self, String> {
-        let fleet = fleets::versions().await?;
-        let kubelet = fleet.cluster.kubelet(fleet.binaries).await?;
+    /// On loopback.
+    async fn set() -> Result<Self, String> {
+        Self::of(fleets::versions().await?, Ipv4Addr::LOCALHOST).await
+    }
+
+    /// With the kubelet at an address of this machine.
+    pub(super) async fn of(fleet: Fleet<Peace>, address: Ipv4Addr) -> Result<Self, String> {
+        let kubelet = fleet.cluster.kubelet(fleet.binaries, address).await?;
         let proxies = [
             ("beside-v132", Proxy::of(fleet.cluster, Some("v132")).await),
             ("beside-v136", Proxy::of(fleet.cluster, Some("v136")).await),
@@ -49,12 +66,14 @@ impl Scene {
         Ok(Self { fleet, kubelet, proxies })
     }
 
-    /// Where the servers can be reached: a name, the URL, whether it is a proxy's, and which server it leads to.
-    fn routes(&self) -> Vec<(&'static str, String, bool, Option<&'static str>)> {
-        let direct = ["v132", "v136"].map(|name| (name, self.fleet.server(name).url(), false, Some(name)));
+    pub(super) fn routes(&self) -> Vec<Route> {
+        let direct = ["v132", "v136"].map(|name| {
+            let addr = self.fleet.server(name).addr;
+            Route { name, addr, proxied: false, server: Some(name) }
+        });
         let proxied = self.proxies.iter().map(|(name, proxy)| {
-            let home = name.strip_prefix("beside-");
-            (*name, proxy.url(), true, home)
+            let server = name.strip_prefix("beside-");
+            Route { name, addr: proxy.addr, proxied: true, server }
         });
         direct.into_iter().chain(proxied).collect()
     }
@@ -62,7 +81,8 @@ impl Scene {
     /// Every route, in both protocols (the newest kubectl speaks either, the oldest only SPDY), for somebody.
     pub(super) fn ways_of(&self, who: Who) -> Vec<Way> {
         let mut ways = Vec::new();
-        for (route, url, proxied, server) in self.routes() {
+        for Route { name, addr, proxied, server } in self.routes() {
+            let url = format!("https://{addr}");
             let Fleet { binaries, cluster, .. } = &self.fleet;
             let newest = || Kubectl::newest(binaries, &cluster.files, &url, who);
             let mut kubectls = vec![("websocket", newest()), ("spdy", newest().spdy())];
@@ -70,7 +90,7 @@ impl Scene {
                 kubectls.push(("old", Kubectl::new(binaries, OLDEST, &cluster.files, &url, who)));
             }
             ways.extend(kubectls.into_iter().map(|(kind, kubectl)| Way {
-                name: format!("{route}-{kind}-{who:?}").to_lowercase(),
+                name: format!("{name}-{kind}-{who:?}").to_lowercase(),
                 kubectl,
                 who,
                 websocket: kind == "websocket",

@@ -6,25 +6,20 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/gorilla/websocket"
 )
 
 // web is what the pod serves, and the kubelet too, for the proxy subresources and behind port-forward:
 //
-//	/request     what came in, as JSON: method, target, headers, remote address
+//	/request...  what came in, as JSON: method, target, headers, remote address
 //	/echo        the body, as it comes
 //	/bytes?n=N   N bytes; byte i is i mod 251
 //	/ws          a WebSocket that sends back what it gets
 func web() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok") })
-	mux.HandleFunc("/request", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(map[string]any{
-			"method": r.Method, "target": r.RequestURI, "headers": r.Header, "remote": r.RemoteAddr,
-		})
-	})
 	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
 		// A small client sends all before it reads: the answer may begin before that.
 		http.NewResponseController(w).EnableFullDuplex()
@@ -58,5 +53,15 @@ func web() http.Handler {
 			}
 		}
 	})
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Before the mux, which would clean the path.
+		if !strings.HasPrefix(r.RequestURI, "/request") {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(map[string]any{
+			"method": r.Method, "target": r.RequestURI, "headers": r.Header, "remote": r.RemoteAddr,
+		})
+	})
 }

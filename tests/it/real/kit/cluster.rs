@@ -81,9 +81,9 @@ impl Cluster {
         self.servers.iter().find(|server| server.name == name).unwrap()
     }
 
-    /// Its kubelet, on loopback; started by the first who asks.
-    pub(crate) async fn kubelet(&self, binaries: &Binaries) -> Result<&Kubelet, String> {
-        self.kubelet.get_or_try_init(|| Kubelet::start(self, binaries, Ipv4Addr::LOCALHOST.into())).await
+    /// Its kubelet; started, at this address, by the first who asks.
+    pub(crate) async fn kubelet(&self, binaries: &Binaries, address: Ipv4Addr) -> Result<&Kubelet, String> {
+        self.kubelet.get_or_try_init(|| Kubelet::start(self, binaries, address)).await
     }
 
     /// A client that talks to one server directly.

@@ -29,7 +29,7 @@ pub(crate) struct Kubectl {
 }
 
 /// How it ended.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Output {
     pub(crate) ok: bool,
     pub(crate) code: Option<i32>,

@@ -1,6 +1,6 @@
 //! A kubelet of ours, with the node and the pod that kube-apiserver knows of it.
 
-use std::{fs, net::IpAddr, path::PathBuf};
+use std::{fs, net::Ipv4Addr, path::PathBuf};
 
 use http::Method;
 use kube_peer_proxy::pki::Leaf;
@@ -37,7 +37,7 @@ impl Kubelet {
     pub(crate) async fn start(
         cluster: &Cluster,
         binaries: &Binaries,
-        address: IpAddr,
+        address: Ipv4Addr,
     ) -> Result<Self, String> {
         let binary = binaries.kubelet()?.display().to_string();
         let files = &cluster.files;
@@ -68,7 +68,7 @@ impl Kubelet {
         Ok(kubelet)
     }
 
-    async fn announce(&self, cluster: &Cluster, address: IpAddr) {
+    async fn announce(&self, cluster: &Cluster, address: Ipv4Addr) {
         let node = json!({ "metadata": { "name": NODE } });
         let node_status = json!({ "status": {
             "addresses": [{ "type": "InternalIP", "address": address.to_string() }],

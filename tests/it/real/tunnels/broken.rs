@@ -1,6 +1,11 @@
 //! Tunnels whose server or client goes.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -33,13 +38,17 @@ async fn start(name: &str, kubectl: &Kubectl, script: &str) -> Child {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_is_told_when_its_client_goes() {
+async fn the_command_ends_when_its_client_goes() {
     let scene = fleet!(Scene::set().await);
     for way in scene.ways_of(Who::Alice) {
-        let over = scene.kubelet.root.join(format!("{}-over", way.name));
-        let script = format!("echo started; cat; echo >{}-over", way.name);
-        start(&way.name, &way.kubectl, &script).await.kill().await.unwrap();
-        eventually(&format!("{}: the input ends", way.name), async || over.exists().then_some(())).await;
+        let file = format!("{}-pid", way.name);
+        let script = format!("echo $$ >{file}; echo started; exec cat");
+        let mut child = start(&way.name, &way.kubectl, &script).await;
+        let pid = fs::read_to_string(scene.kubelet.root.join(file)).unwrap();
+        let running = Path::new("/proc").join(pid.trim());
+        assert!(running.exists(), "{}", way.name);
+        child.kill().await.unwrap();
+        eventually(&format!("{}: it ends", way.name), async || (!running.exists()).then_some(())).await;
     }
     scene.end().await;
 }
@@ -61,7 +70,7 @@ fn kubectls(fleet: &Cluster, binaries: &Binaries, url: &str) -> Vec<(String, Kub
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_server_ends_its_tunnels_through_the_proxy_as_it_does_directly() {
     let fleet = fleet!(fleets::mortals().await);
-    fleet!(fleet.cluster.kubelet(fleet.binaries).await);
+    fleet!(fleet.cluster.kubelet(fleet.binaries, Ipv4Addr::LOCALHOST).await);
     let proxy = Proxy::of(fleet.cluster, Some("new1")).await;
     let mut tunnels = Vec::new();
     for (route, url) in [("direct", fleet.server("new1").url()), ("proxied", proxy.url())] {
@@ -93,7 +102,7 @@ async fn a_killed_server_ends_its_tunnels_through_the_proxy_as_it_does_directly(
 #[tokio::test(flavor = "multi_thread")]
 async fn while_home_is_down_a_peer_stands_in_for_exec_too() {
     let fleet = fleet!(fleets::mortals().await);
-    fleet!(fleet.cluster.kubelet(fleet.binaries).await);
+    fleet!(fleet.cluster.kubelet(fleet.binaries, Ipv4Addr::LOCALHOST).await);
     let proxy = Proxy::of(fleet.cluster, Some("new1")).await;
     fleet.server("new1").kill();
     eventually("home is down", async || (!proxy.server("new1").health.is_healthy()).then_some(())).await;
