@@ -22,7 +22,7 @@ use crate::{
     proxy::{
         Proxy,
         headers::AUDIT_ID,
-        listener::{Connection, Handler},
+        listener::{Connection, Handler, Turn},
         record::Record,
     },
 };
@@ -98,6 +98,8 @@ struct Line {
     promised: Option<u64>,
     /// How the answer's body ended.
     end: &'static str,
+    /// On its connection; over when this is.
+    _turn: Option<Turn>,
 }
 
 // === impl Access ===
@@ -116,7 +118,8 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let line = Line::new(&self.log, &request);
+        let mut request = request;
+        let line = Line::new(&self.log, &mut request);
         let received = line.log.metrics.requests.clone();
         let request = request.map(|body| {
             if http_body::Body::is_end_stream(&body) { body } else { body::watched(body, Upload(received)) }
@@ -143,7 +146,8 @@ where
 // === impl Line ===
 
 impl Line {
-    fn new(log: &Log, request: &Request<Body>) -> Self {
+    fn new(log: &Log, request: &mut Request<Body>) -> Self {
+        let turn = request.extensions_mut().remove();
         let text = |name| {
             let value: Option<&HeaderValue> = request.headers().get(name);
             value.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
@@ -161,6 +165,7 @@ impl Line {
             sent: 0,
             promised: None,
             end: "client left",
+            _turn: turn,
         }
     }
 

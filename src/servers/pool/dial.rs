@@ -21,7 +21,7 @@ use tokio_rustls::client::TlsStream;
 use super::error::DialError;
 use super::liveness::{LastRead, Listening};
 use super::{Config, Settings};
-use crate::body::Body;
+use crate::{body::Body, descriptors, limits};
 
 /// How long one address may keep us from trying the next as well (RFC 8305, section 5).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
@@ -112,6 +112,9 @@ async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
 async fn connect_one(address: SocketAddr) -> io::Result<TcpStream> {
     let tcp =
         TcpStream::connect(address).await.map_err(|e| io::Error::new(e.kind(), format!("{address}: {e}")))?;
+    if descriptors::is_kept_back(&tcp, limits::LAST_DESCRIPTORS) {
+        return Err(io::Error::other("nearly all file descriptors are in use"));
+    }
     tcp.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE);
     SockRef::from(&tcp).set_tcp_keepalive(&keepalive)?;

@@ -45,6 +45,7 @@ impl Proxy {
             api_server: servers.iter().map(url).collect(),
             home: home.map(str::to_owned),
             access_log: Some("off".to_owned()),
+            shutdown_delay_duration: Some("0".into()),
             ..ServeArgs::default()
         };
         change(&mut args);
