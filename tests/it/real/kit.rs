@@ -6,9 +6,11 @@ pub(super) mod client;
 pub(super) mod cluster;
 pub(super) mod files;
 pub(super) mod kubectl;
+pub(super) mod kubelet;
 pub(super) mod process;
 pub(super) mod proxy;
 pub(super) mod server;
+pub(super) mod websocket;
 
 use std::time::{Duration, Instant};
 
