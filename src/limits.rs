@@ -245,6 +245,23 @@ pub const PROVEN_TOKEN_TTL: Duration = Duration::from_secs(60);
 /// How many proven tokens are remembered.
 pub const MAX_PROVEN_TOKENS: u64 = 10_000;
 
+// === Upgraded connections ===
+
+/// Bytes of a tunnel that are on their way in one direction; there are two of these buffers for each.
+pub const TUNNEL_BUFFER: usize = 16 * KIB;
+
+/// A tunnel of which one side has said its last ends when the other one is silent for this long.
+pub const TUNNEL_HALF_CLOSED: Duration = Duration::from_secs(5 * 60);
+
+/// A client has this long to take the 101, and what is left of a tunnel that ends has this long to get through.
+pub const TUNNEL_GRACE: Duration = Duration::from_secs(3);
+
+/// Bytes of an answer that refuses an upgrade; a longer one is a 502. kube-apiserver's are a `Status` of some 500.
+pub const MAX_REFUSED_UPGRADE_BYTES: usize = 64 * KIB;
+
+/// The body of an answer that refuses an upgrade is waited for this long.
+pub const REFUSED_UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+
 // === Configuration ===
 
 /// Bytes of a configuration file or of a PEM file; a bigger one is refused unread.

@@ -12,6 +12,7 @@ mod discovery;
 mod requests;
 mod reroutes;
 mod servers;
+mod upgrades;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ pub use discovery::DiscoveryMetrics;
 pub use requests::{ClientMetrics, RequestMetrics, RequestRecorder};
 pub use reroutes::RerouteMetrics;
 pub use servers::{ConnectionsNow, ServerMetrics};
+pub use upgrades::{TunnelMetrics, UpgradeMetrics};
 
 /// A name from the configuration.
 pub type ServerName = Arc<str>;
@@ -41,6 +43,8 @@ pub struct Metrics {
     pub discovery: DiscoveryMetrics,
     /// API servers and the connections to them.
     pub servers: ServerMetrics,
+    /// Upgraded connections.
+    pub upgrades: UpgradeMetrics,
 }
 
 /// One more while it lives, one less when it is dropped.
@@ -64,6 +68,7 @@ impl Metrics {
         metrics.reroutes.register(registry);
         metrics.discovery.register(registry);
         metrics.servers.register(registry);
+        metrics.upgrades.register(registry);
         metrics
     }
 }

@@ -82,7 +82,7 @@ impl Admin {
     fn count_connections(&self) {
         for server in self.proxy.fleet.iter() {
             for class in Class::ALL {
-                let stats = server.pool(class).stats();
+                let stats = server.connections(class);
                 let now =
                     ConnectionsNow { live: stats.live, draining: stats.draining, streams: stats.in_use };
                 self.proxy.metrics.servers.connections(&server.name, class.as_str(), now);

@@ -164,6 +164,17 @@ impl Proxy {
         record: &mut Record,
     ) -> Result<Response<Body>, Failure> {
         let Attempt { server, rerouted, long_running } = attempt;
+        if let Some(user) = exchange.caller.stamped() {
+            user.stamp(request.headers_mut(), &server.user_headers).map_err(Failure::Refused)?;
+        }
+        if rerouted {
+            request.headers_mut().insert(PEER_PROXIED, HeaderValue::from_static("true"));
+        }
+        if let Some(wish) = &exchange.upgrade {
+            record.class = Class::Upgrade.as_str();
+            record.long_running = true;
+            return self.switch(wish, server, request, exchange.caller.stamped().is_some()).await;
+        }
         let token = self.token_of(exchange);
         let class = match (exchange.caller.stamped(), &token) {
             (Some(_), _) => Class::Identity,
@@ -171,22 +182,26 @@ impl Proxy {
             (None, _) => Class::Unproven,
         };
         record.class = class.as_str();
-        if let Some(user) = exchange.caller.stamped() {
-            user.stamp(request.headers_mut(), &server.user_headers).map_err(Failure::Refused)?;
-        }
-        if rerouted {
-            request.headers_mut().insert(PEER_PROXIED, HeaderValue::from_static("true"));
-        }
         let in_flight = InFlight::new(server, long_running);
-        let sent = server.pool(class).send(request).await;
+        let sent = server.send(class, request).await;
         if matches!(&sent, Err(error) if error.kind == SendErrorKind::Exhausted) {
             self.metrics.servers.exhausted(&server.name, class.as_str());
         }
         let mut response = sent.map_err(Failure::Send)?;
+        if response.status().is_informational() {
+            let message = format!(
+                "{}: answered {} to a request that asked for no upgrade",
+                server.name,
+                response.status()
+            );
+            return Err(Failure::Refused(Status::bad_gateway(message)));
+        }
         if let Some(token) = token {
             server.prove(token, response.status());
         }
         headers::strip_hop_by_hop(response.headers_mut());
+        // What the server speaks with us is not what we speak with the client (RFC 9110, 2.5).
+        *response.version_mut() = http::Version::HTTP_11;
         Ok(response.map(|body| body::watched(body, Hold(in_flight))))
     }
 
@@ -337,7 +352,11 @@ async fn held_back_404(response: Response<Body>) -> Held {
 /// Keeps a request counted until its answer's body is through.
 struct Hold(#[expect(dead_code, reason = "counts by living")] InFlight);
 
-impl Watcher for Hold {}
+impl Watcher for Hold {
+    fn trailers(&mut self, trailers: &mut http::HeaderMap) {
+        headers::strip_hop_by_hop(trailers);
+    }
+}
 
 /// The thing asked for, in an operator's words.
 fn what(info: &RequestInfo<'_>) -> String {

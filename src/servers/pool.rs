@@ -34,6 +34,7 @@ mod settings;
 mod state;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod upload;
 
 use std::pin::pin;
@@ -53,6 +54,9 @@ pub use self::event::{Event, Observer};
 pub use self::settings::{Settings, Target};
 pub use self::state::Stats;
 use self::state::{Load, State, TakenSender};
+pub use self::upgrade::{
+    Answered, Lease as UpgradeLease, Refusal, RefusalError, Switched, UpgradeTls, Upgrades,
+};
 use crate::{body::Body, limits};
 
 /// Connections of one class to one server. See the [module](self) for what it promises.
