@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -14,14 +14,17 @@ use super::{
     client::{Client, Dial},
     eventually,
     files::{Files, Who},
+    free_port,
     kubelet::Kubelet,
     process::{DIES_WITH_PARENT, Process},
-    server::{ApiServer, Spec, free_port},
+    server::{ApiServer, Spec},
 };
 
 pub(crate) struct Cluster {
     pub(crate) files: Files,
     pub(crate) servers: Vec<ApiServer>,
+    /// Where etcd answers clients, gRPC and JSON, without TLS.
+    pub(crate) etcd: SocketAddr,
     kubelet: OnceCell<Kubelet>,
     _etcd: Process,
 }
@@ -66,7 +69,8 @@ impl Cluster {
                 ApiServer::new(spec, &binary, &url(client_port), &files)
             })
             .collect();
-        let cluster = Self { files, servers, kubelet: OnceCell::new(), _etcd: etcd };
+        let etcd_at = (Ipv4Addr::LOCALHOST, client_port).into();
+        let cluster = Self { files, servers, etcd: etcd_at, kubelet: OnceCell::new(), _etcd: etcd };
         // One after the other: two new servers that create the first Service's address at the same time can both
         // fail to, and one of them ends.
         for server in &cluster.servers {
