@@ -19,4 +19,5 @@ mod real;
 mod routing;
 mod secrets;
 mod streaming;
+mod upgrades;
 mod vectors;

@@ -13,7 +13,9 @@ mod cluster;
 mod proxy;
 mod raw;
 mod stub;
+mod tunnel;
 mod wait;
+mod wild;
 mod wire;
 
 use std::time::Duration;
@@ -24,7 +26,9 @@ pub use cluster::{BOB, Cluster, EVE, PKI, certificate};
 pub use proxy::{Proxy, ProxyBuilder};
 pub use raw::Raw;
 pub use stub::Stub;
+pub use tunnel::Tunnel;
 pub use wait::{eventually, until};
+pub use wild::{Wild, read_head};
 pub use wire::Wire;
 
 /// No test waits longer than this for anything.
