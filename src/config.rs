@@ -15,6 +15,7 @@
 mod document;
 mod duration;
 mod flags;
+mod listening;
 mod material;
 mod print;
 mod read;
@@ -29,8 +30,9 @@ use std::fmt;
 pub use flags::ServeArgs;
 pub use material::{Certificates, KeyPair, Material, ServerMaterial};
 pub use types::{
-    Callers, Config, Connections, Discovery, FrontProxy, Health, Home, HomePreference, Listen, LogFormat,
-    Operating, PeerSource, Reroute, ServerConfig, UserHeaders,
+    Callers, ClientLimits, Config, Connections, Discovery, FrontProxy, Health, Home, HomePreference, Listen,
+    LogFormat, MinVersion, Operating, PeerSource, Reroute, ServerConfig, Shutdown, SniCertificate,
+    UserHeaders,
 };
 
 /// A configuration without a fault, and what its files hold.

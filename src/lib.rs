@@ -43,7 +43,7 @@
 //! api         gvr · request info · discovery types · media types · Status · users: no I/O, no clock
 //! ```
 //!
-//! Below all of them: [`body`], [`drain`], [`limits`], [`metrics`], [`redact`]. Beside the house, using only what is pure:
+//! Below all of them: [`body`], [`descriptors`], [`drain`], [`limits`], [`metrics`], [`redact`]. Beside the house, using only what is pure:
 //! [`pki`] and [`embedded`], the API server in memory that the demo and the tests share.
 //!
 //! # Invariants
@@ -79,6 +79,7 @@ pub mod app;
 pub mod body;
 pub mod commands;
 pub mod config;
+pub mod descriptors;
 pub mod discovery;
 pub mod drain;
 pub mod embedded;

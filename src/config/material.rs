@@ -18,6 +18,8 @@ use crate::limits::MAX_CONFIG_FILE_BYTES;
 pub struct Material {
     /// What we show to clients.
     pub serving: Arc<KeyPair>,
+    /// What we show to clients that ask for certain names, in the order of the configuration.
+    pub sni: Vec<Arc<KeyPair>>,
     /// CAs of clients' certificates.
     pub client_ca: Option<Arc<Certificates>>,
     /// CAs of trusted front proxies' certificates.

@@ -12,12 +12,13 @@ use super::servers::{self, Servers};
 use super::settings::{Settings, file_key, file_keys, variable};
 use super::{
     Callers, Config, Connections, Discovery, FrontProxy, Health, Home, HomePreference, Invalid, Listen,
-    Loaded, LogFormat, Material, Operating, PeerSource, Reroute, ServeArgs, duration, values,
+    Loaded, LogFormat, Material, Operating, PeerSource, Reroute, ServeArgs, Shutdown, duration, listening,
+    values,
 };
 use crate::limits;
 
-const SHORT: Duration = Duration::from_millis(10);
-const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const SHORT: Duration = Duration::from_millis(10);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -64,7 +65,10 @@ fn read_file(args: &ServeArgs, env: Env<'_>, found: &mut Findings) -> (Table, Op
 /// Everything; none if something is missing without which there is no configuration, and a fault says so.
 fn build(s: &mut Settings<'_>, found: &mut Findings) -> Option<(Config, Material)> {
     let bind = bind(s, found);
-    let serving = serving(s, found);
+    let serving = listening::serving(s, found);
+    let (min_version, cipher_suites) = listening::tls(s, found);
+    let (sni, sni_pairs) = listening::sni(s, found).into_iter().unzip();
+    let clients = listening::clients(s, found);
     let (callers, client_ca, front_proxy_ca) = callers(s, found);
     let servers = servers::servers(s, found);
     let home = home(s, &servers, found);
@@ -79,12 +83,20 @@ fn build(s: &mut Settings<'_>, found: &mut Findings) -> Option<(Config, Material
     let reroute = [("on", Reroute::On), ("dry-run", Reroute::DryRun), ("off", Reroute::Off)];
     let reroute = s.choice(found, "reroute", &reroute);
     let request_timeout = s.duration(found, "request-timeout", limits::REQUEST_TIMEOUT, SHORT..=DAY);
+    let most = Some(limits::MAX_REQUESTS_INFLIGHT);
+    let max_requests_inflight = s.limit(found, "max-requests-inflight", most, 1..=1_000_000);
+    let upgrade_idle_timeout =
+        s.value(found, "upgrade-idle-timeout", Some(limits::UPGRADE_IDLE_TIMEOUT), |text| {
+            values::patience_in(text, &(SHORT..=30 * DAY))
+        });
+    let shutdown = shutdown(s, found);
     let operating = operating(s, &bind, found);
 
     let KeyPairAt { cert_file, key_file, pair: serving } = serving?;
     let (servers, server_material) = servers.list.into_iter().unzip();
     let config = Config {
-        listen: Listen { bind, cert_file, key_file },
+        listen: Listen { bind, cert_file, key_file, min_version, cipher_suites, sni },
+        clients,
         callers,
         servers,
         home,
@@ -96,10 +108,12 @@ fn build(s: &mut Settings<'_>, found: &mut Findings) -> Option<(Config, Material
         connections,
         reroute,
         request_timeout,
-        upgrade_idle_timeout: Some(limits::UPGRADE_IDLE_TIMEOUT),
+        max_requests_inflight,
+        upgrade_idle_timeout,
+        shutdown,
         operating,
     };
-    Some((config, Material { serving, client_ca, front_proxy_ca, servers: server_material }))
+    Some((config, Material { serving, sni: sni_pairs, client_ca, front_proxy_ca, servers: server_material }))
 }
 
 fn bind(s: &Settings<'_>, found: &mut Findings) -> Vec<SocketAddr> {
@@ -107,19 +121,6 @@ fn bind(s: &Settings<'_>, found: &mut Findings) -> Vec<SocketAddr> {
     let any = vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
     let addresses = s.list(found, "bind-address", any, values::ip);
     addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect()
-}
-
-fn serving(s: &Settings<'_>, found: &mut Findings) -> Option<KeyPairAt> {
-    const NAMES: [&str; 2] = ["tls-cert-file", "tls-private-key-file"];
-    match NAMES.map(|name| s.given(name)) {
-        [Some(cert), Some(key)] => found.key_pair(&cert, &key),
-        given => {
-            for (name, _) in NAMES.into_iter().zip(&given).filter(|(_, given)| given.is_none()) {
-                found.fault(s.key(name), "is missing: clients come in through TLS only");
-            }
-            None
-        }
-    }
 }
 
 type CallersAndCas = (Callers, Option<Arc<Certificates>>, Option<Arc<Certificates>>);
@@ -254,8 +255,24 @@ fn connections(s: &Settings<'_>, found: &mut Findings) -> Connections {
         max_identity: s.count(found, "max-identity-connections", default.max_identity, 1..=10_000),
         max_token: s.count(found, "max-token-connections", default.max_token, 1..=10_000),
         max_unproven: s.count(found, "max-unproven-connections", default.max_unproven, 1..=10_000),
-        max_upgrade: default.max_upgrade,
+        max_upgrade: s.count(found, "max-upgrade-connections", default.max_upgrade, 1..=10_000),
     }
+}
+
+fn shutdown(s: &Settings<'_>, found: &mut Findings) -> Shutdown {
+    let default = Shutdown::default();
+    let delay = s.duration(found, "shutdown-delay-duration", default.delay, Duration::ZERO..=60 * MINUTE);
+    let timeout = s.duration(found, "shutdown-timeout", default.timeout, Duration::ZERO..=DAY);
+    if timeout < delay {
+        let message = format!(
+            "{} is shorter than {} ({}): watches would end while clients are still accepted",
+            duration::format(timeout),
+            s.key("shutdown-delay-duration"),
+            duration::format(delay)
+        );
+        found.fault(s.key("shutdown-timeout"), message);
+    }
+    Shutdown { delay, timeout }
 }
 
 fn operating(s: &Settings<'_>, bind: &[SocketAddr], found: &mut Findings) -> Operating {
@@ -266,6 +283,12 @@ fn operating(s: &Settings<'_>, bind: &[SocketAddr], found: &mut Findings) -> Ope
         log_filter: s.value(found, "log-level", default.log_filter, values::log_filter),
         log_format: s.choice(found, "log-format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]),
         access_log: s.on_off(found, "access-log", default.access_log),
+        reload_check_interval: s.duration(
+            found,
+            "reload-check-interval",
+            default.reload_check_interval,
+            SHORT..=60 * MINUTE,
+        ),
     };
     if !operating.admin_bind.ip().is_loopback() {
         let message = format!(

@@ -40,6 +40,7 @@ const VERBS: [&str; 15] = [
 pub struct ClientMetrics {
     open: Gauge,
     handshakes: Family<Outcome, Counter>,
+    refused: Family<Refused, Counter>,
 }
 
 /// What became of requests.
@@ -67,6 +68,11 @@ pub struct RequestRecorder {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Refused {
+    limit: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -103,6 +109,11 @@ impl ClientMetrics {
             "TLS handshakes of clients, by result",
             self.handshakes.clone(),
         );
+        registry.register(
+            "kube_peer_proxy_client_connections_refused",
+            "Client connections that were closed before their first request, by the limit that said so",
+            self.refused.clone(),
+        );
     }
 
     /// Counts an open connection for as long as the guard lives.
@@ -110,7 +121,13 @@ impl ClientMetrics {
         GaugeGuard::new(self.open.clone())
     }
 
-    /// Counts a finished handshake: `ok`, `failed`, `timeout`.
+    /// Counts a connection that was not served: `max-connections`, `max-connections-per-source`, `descriptors`,
+    /// `proxy-protocol`.
+    pub fn refused(&self, limit: &'static str) {
+        self.refused.get_or_create(&Refused { limit }).inc();
+    }
+
+    /// Counts a finished handshake: `ok`, `failed`, `timeout`, `given-up`.
     pub fn handshake(&self, result: &'static str) {
         self.handshakes.get_or_create(&Outcome { result }).inc();
     }

@@ -18,18 +18,16 @@ use tower::{Service, ServiceBuilder, util::BoxCloneSyncService};
 use crate::{
     api::status::{Encoding, Status},
     body::{self, Body, BoxError, Watcher},
+    limits,
     metrics::{Metrics, RequestRecorder},
     proxy::{
         Proxy,
         headers::AUDIT_ID,
-        listener::{Connection, Handler},
+        listener::{Connection, Handler, Turn},
         record::Record,
         upgrade::{Ended, Handover},
     },
 };
-
-/// kube-apiserver cuts longer ones (`k8s.io/apiserver/pkg/endpoints/filters/audit_init.go`).
-const MAX_AUDIT_ID: usize = 64;
 
 /// The proxy with everything around it, ready for a listener.
 pub fn handler(proxy: Arc<Proxy>, access_log: bool) -> Handler {
@@ -46,7 +44,7 @@ pub fn handler(proxy: Arc<Proxy>, access_log: bool) -> Handler {
 /// The client's audit ID, or a new one, so that our line and the servers' audit entries meet.
 fn with_audit_id(mut request: Request<Body>) -> Request<Body> {
     let usable =
-        request.headers().get(&AUDIT_ID).is_some_and(|id| !id.is_empty() && id.len() <= MAX_AUDIT_ID);
+        request.headers().get(&AUDIT_ID).is_some_and(|id| !id.is_empty() && id.len() <= limits::MAX_AUDIT_ID);
     if !usable {
         let id = uuid::Uuid::new_v4().hyphenated().to_string();
         let id = HeaderValue::from_str(&id).expect("a UUID is visible ASCII");
@@ -101,6 +99,8 @@ struct Line {
     end: &'static str,
     /// What went through the tunnel that the connection became.
     tunnel: Option<Ended>,
+    /// On its connection; over when this is.
+    _turn: Option<Turn>,
 }
 
 // === impl Access ===
@@ -119,7 +119,8 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let line = Line::new(&self.log, &request);
+        let mut request = request;
+        let line = Line::new(&self.log, &mut request);
         let received = line.log.metrics.requests.clone();
         let request = request.map(|body| {
             if http_body::Body::is_end_stream(&body) { body } else { body::watched(body, Upload(received)) }
@@ -152,7 +153,8 @@ where
 // === impl Line ===
 
 impl Line {
-    fn new(log: &Log, request: &Request<Body>) -> Self {
+    fn new(log: &Log, request: &mut Request<Body>) -> Self {
+        let turn = request.extensions_mut().remove();
         let text = |name| {
             let value: Option<&HeaderValue> = request.headers().get(name);
             value.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
@@ -171,6 +173,7 @@ impl Line {
             promised: None,
             end: "client left",
             tunnel: None,
+            _turn: turn,
         }
     }
 

@@ -66,6 +66,7 @@ mod tests {
         let server = "a".into();
         let (group, version, resource) = ("apps", "v1", "deployments");
         metrics.clients.handshake("ok");
+        metrics.clients.refused("max-connections");
         drop(metrics.clients.opened());
         drop(metrics.requests.start());
         metrics.reroutes.rerouted(200, group, version, resource);
@@ -110,6 +111,9 @@ mod tests {
         let text = touched();
         for name in [
             "kube_peer_proxy_build_info",
+            "kube_peer_proxy_client_connections",
+            "kube_peer_proxy_client_connections_refused_total",
+            "kube_peer_proxy_client_handshakes_total",
             "kube_peer_proxy_requests_total",
             "kube_peer_proxy_request_duration_seconds_bucket",
             "kube_peer_proxy_requests_in_flight",

@@ -4,7 +4,7 @@
 //! did not process it is not tried twice (I9), and one that denies a route which its discovery lists is asked
 //! what it serves before anybody is told 404 (I8).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
@@ -80,7 +80,7 @@ impl Proxy {
             let home = ServerSet::one(exchange.home);
             let (candidates, reason) = match route::route(serving, situation) {
                 Decision::Home(reason) => (home, reason),
-                Decision::Peers(peers, reason) if self.settings.reroute == Reroute::DryRun => {
+                Decision::Peers(peers, reason) if exchange.policy.settings.reroute == Reroute::DryRun => {
                     self.would_reroute(info, peers, reason);
                     (home, reason)
                 }
@@ -135,7 +135,7 @@ impl Proxy {
             };
             // I8: its discovery lists the thing, its router does not know it. One of the two is out of date.
             self.metrics.reroutes.route_level_404(&server.name);
-            self.recheck(number).await;
+            self.recheck(number, exchange.policy.settings.recheck_timeout).await;
             let now = self.book.catalog();
             if now.serving(info).listed().is_empty() && now.unknown.is_empty() {
                 // Everybody was heard just now, and nobody has it: the 404 was right.
@@ -200,6 +200,8 @@ impl Proxy {
             server.prove(token, response.status());
         }
         headers::strip_hop_by_hop(response.headers_mut());
+        // What the server speaks with us is not what we speak with the client (RFC 9110, 2.5).
+        *response.version_mut() = http::Version::HTTP_11;
         Ok(response.map(|body| body::watched(body, Hold(in_flight))))
     }
 
@@ -212,10 +214,10 @@ impl Proxy {
     }
 
     /// Has a server asked again what it serves, and waits for that for a while.
-    async fn recheck(&self, number: usize) {
+    async fn recheck(&self, number: usize, limit: Duration) {
         let fetched = self.refresh[number].ask_and_wait(Trigger::RouteNotFound);
         // What is not known by then is decided by what is known.
-        let _ = time::timeout(self.settings.recheck_timeout, fetched).await;
+        let _ = time::timeout(limit, fetched).await;
     }
 
     fn would_reroute(&self, info: &RequestInfo<'_>, peers: ServerSet, reason: Reason) {
@@ -350,7 +352,11 @@ async fn held_back_404(response: Response<Body>) -> Held {
 /// Keeps a request counted until its answer's body is through.
 struct Hold(#[expect(dead_code, reason = "counts by living")] InFlight);
 
-impl Watcher for Hold {}
+impl Watcher for Hold {
+    fn trailers(&mut self, trailers: &mut http::HeaderMap) {
+        headers::strip_hop_by_hop(trailers);
+    }
+}
 
 /// The thing asked for, in an operator's words.
 fn what(info: &RequestInfo<'_>) -> String {

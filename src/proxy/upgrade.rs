@@ -131,7 +131,7 @@ impl Proxy {
             connection: Arc::clone(&wish.connection),
             server: switched,
             in_flight,
-            idle: self.settings.upgrade_idle_timeout,
+            idle: self.policy.load().settings.upgrade_idle_timeout,
             drain: self.drain.clone(),
             busy: self.drain.busy(),
             metrics: self.metrics.upgrades.opened(Arc::clone(&server.name)),

@@ -57,10 +57,7 @@ use self::state::{Load, State, TakenSender};
 pub use self::upgrade::{
     Answered, Lease as UpgradeLease, Refusal, RefusalError, Switched, UpgradeTls, Upgrades,
 };
-use crate::body::Body;
-
-/// Further tries on connections to the same server, when one turns out to be closing.
-const MAX_RESENDS: usize = 2;
+use crate::{body::Body, limits};
 
 /// Connections of one class to one server. See the [module](self) for what it promises.
 ///
@@ -121,7 +118,9 @@ impl Pool {
                 TakenSender::H1(sender) => h1::exchange(&self.config, lease, sender, request).await,
             };
             match outcome {
-                Err(SendError { again: true, request: Some(unsent), .. }) if resends < MAX_RESENDS => {
+                Err(SendError { again: true, request: Some(unsent), .. })
+                    if resends < limits::MAX_RESENDS =>
+                {
                     resends += 1;
                     request = *unsent;
                 }

@@ -8,7 +8,8 @@ use rustls::{
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _};
+use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _};
 
 use super::certificate;
 
@@ -51,6 +52,28 @@ pub fn config(
         .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// The DNS names of a certificate, in lower case: its common name if that can be one, and its alternative names. As
+/// kube-apiserver, we leave out addresses: no client asks for one by name (RFC 6066, section 3).
+pub fn names_of(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return Vec::new() };
+    let common_name = parsed.subject().iter_common_name().last().and_then(|name| name.as_str().ok());
+    let alternative = parsed.subject_alternative_name().ok().flatten();
+    let alternative = alternative.iter().flat_map(|names| &names.value.general_names);
+    let alternative = alternative.filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some(*name),
+        _ => None,
+    });
+    let mut names = Vec::new();
+    for name in common_name.into_iter().chain(alternative) {
+        let name = name.to_ascii_lowercase();
+        let rest = name.strip_prefix("*.").unwrap_or(&name).to_owned();
+        if matches!(ServerName::try_from(rest), Ok(ServerName::DnsName(_))) && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 /// Lets every certificate pass whose key the client has; who it is, is decided per request.

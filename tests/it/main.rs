@@ -2,16 +2,20 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod admin;
+mod chains;
 mod cli;
 mod config;
 mod connections;
 mod discovery;
+mod drain;
 mod embedded;
 mod failures;
 mod freshness;
+mod hostile;
 mod identity;
 #[path = "../kit/kit.rs"]
 mod kit;
+mod limits;
 mod merge_props;
 mod not_found;
 mod pool;
@@ -21,3 +25,4 @@ mod secrets;
 mod streaming;
 mod upgrades;
 mod vectors;
+mod watch_checker;

@@ -7,6 +7,7 @@
 //! KPP_REAL=1 cargo test --locked --test it real:: -- --test-threads=2
 //! ```
 
+mod chains;
 mod clients;
 mod failures;
 mod fleets;
@@ -16,6 +17,7 @@ mod kubectl;
 mod native;
 mod resize;
 mod starting;
+mod watch_checker;
 mod watches;
 mod whoami;
 

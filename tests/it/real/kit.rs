@@ -12,6 +12,8 @@ pub(super) mod server;
 
 use std::time::{Duration, Instant};
 
+pub(super) use crate::kit::free_port;
+
 /// Whatever takes longer than this will not happen any more.
 pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -12,13 +13,16 @@ use super::{
     client::{Client, Dial},
     eventually,
     files::{Files, Who},
+    free_port,
     process::{DIES_WITH_PARENT, Process},
-    server::{ApiServer, Spec, free_port},
+    server::{ApiServer, Spec},
 };
 
 pub(crate) struct Cluster {
     pub(crate) files: Files,
     pub(crate) servers: Vec<ApiServer>,
+    /// Where etcd answers clients, gRPC and JSON, without TLS.
+    pub(crate) etcd: SocketAddr,
     _etcd: Process,
 }
 
@@ -62,7 +66,7 @@ impl Cluster {
                 ApiServer::new(spec, &binary, &url(client_port), &files)
             })
             .collect();
-        let cluster = Self { files, servers, _etcd: etcd };
+        let cluster = Self { files, servers, etcd: (Ipv4Addr::LOCALHOST, client_port).into(), _etcd: etcd };
         // One after the other: two new servers that create the first Service's address at the same time can both
         // fail to, and one of them ends.
         for server in &cluster.servers {
