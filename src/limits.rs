@@ -62,17 +62,17 @@ pub const UPGRADE_IDLE_TIMEOUT: Duration = Duration::from_secs(4 * 60 * 60);
 /// Bodies of requests and answers have no limit, for they are streamed: what is in memory at any time is
 /// bounded by the flow-control windows. This one is what a stream may have in flight before the other side
 /// has to take it.
-pub const STREAM_WINDOW: u32 = 1024 * 1024;
+pub const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// As [`STREAM_WINDOW`], for all streams of an HTTP/2 connection together.
-pub const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// Default. Requests that are not long-running end after this. A backstop behind the server's own 60 s
 /// (kube-apiserver `--request-timeout`), so that normally the server's answer is the one that is seen.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Bytes of an answer's body that wait for one stream's socket or window.
-pub const SEND_BUFFER: usize = 256 * KIB;
+pub const SEND_BUFFER: usize = 64 * KIB;
 
 /// Streams that a client may reset before we accepted them; more is an attack (CVE-2023-44487).
 pub const MAX_PENDING_RESETS: usize = 50;
@@ -101,6 +101,12 @@ pub const SHUTDOWN_CUT: Duration = Duration::from_secs(2);
 
 /// A stream that never pauses is ended this long after the others.
 pub const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Bytes of an audit ID; a longer one is replaced (`k8s.io/apiserver/pkg/endpoints/filters/audit_init.go`).
+pub const MAX_AUDIT_ID: usize = 64;
+
+/// Connections to each admin listener at the same time; more wait.
+pub const MAX_ADMIN_CONNECTIONS: usize = 16;
 
 /// What we tell clients to wait before they try again, in seconds (kube-apiserver says 1 as well).
 pub const RETRY_AFTER_SECONDS: u32 = 1;
@@ -192,11 +198,69 @@ pub const MAX_UNPROVEN_CONNECTIONS: usize = 256;
 /// Default. Upgraded connections to one server: each caller's exec, attach or port-forward has one of its own.
 pub const MAX_UPGRADE_CONNECTIONS: usize = 256;
 
+/// Streams on one HTTP/2 connection to a server, even if it allows more.
+pub const MAX_UPSTREAM_STREAMS: usize = 250;
+
+/// Streams that a connection which is not open yet is expected to allow (kube-apiserver's default).
+pub const EXPECTED_UPSTREAM_STREAMS: usize = 100;
+
+/// The share of all streams in use from which another connection is opened ahead.
+pub const OPEN_AHEAD: f64 = 0.8;
+
+/// A request waits this long for a stream when no further connection may be opened; 503 then.
+pub const QUEUE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Bytes of one answer that a server may have on the way to us unread. With [`SEND_BUFFER`] it is what a client that
+/// stops reading costs for each of its streams.
+pub const UPSTREAM_STREAM_WINDOW: u32 = 256 * 1024;
+
+/// Bytes of one request's body that wait for the server.
+pub const UPSTREAM_SEND_BUFFER: usize = 64 * KIB;
+
+/// Bytes of a request's body that are kept until its answer begins, to be sent to another server if this one provably
+/// did not process it.
+pub const REPLAY_LIMIT: usize = 64 * KIB;
+
+/// Bytes of the head of an answer.
+pub const MAX_ANSWER_HEADER_BYTES: u32 = 64 * 1024;
+
+/// Header lines of an HTTP/1.1 answer.
+pub const MAX_ANSWER_HEADERS: usize = 256;
+
+/// Further tries on connections to the same server, when one turns out to be closing.
+pub const MAX_RESENDS: usize = 2;
+
+/// Addresses of a server's name that are tried.
+pub const MAX_ADDRESSES: usize = 8;
+
+/// So long one address may keep us from trying the next as well (RFC 8305, section 5).
+pub const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+
+/// Idle time before the kernel probes a connection to a server, and between two probes.
+pub const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
+
 /// How long a token that a server accepted counts as proven there.
 pub const PROVEN_TOKEN_TTL: Duration = Duration::from_secs(60);
 
 /// How many proven tokens are remembered.
 pub const MAX_PROVEN_TOKENS: u64 = 10_000;
+
+// === Upgraded connections ===
+
+/// Bytes of a tunnel that are on their way in one direction; there are two of these buffers for each.
+pub const TUNNEL_BUFFER: usize = 16 * KIB;
+
+/// A tunnel of which one side has said its last ends when the other one is silent for this long.
+pub const TUNNEL_HALF_CLOSED: Duration = Duration::from_secs(5 * 60);
+
+/// A client has this long to take the 101, and what is left of a tunnel that ends has this long to get through.
+pub const TUNNEL_GRACE: Duration = Duration::from_secs(3);
+
+/// Bytes of an answer that refuses an upgrade; a longer one is a 502. kube-apiserver's are a `Status` of some 500.
+pub const MAX_REFUSED_UPGRADE_BYTES: usize = 64 * KIB;
+
+/// The body of an answer that refuses an upgrade is waited for this long.
+pub const REFUSED_UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
 // === Configuration ===
 

@@ -13,6 +13,7 @@ mod reload;
 mod requests;
 mod reroutes;
 mod servers;
+mod upgrades;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ pub use reload::{CertificateLabels, ReloadMetrics};
 pub use requests::{ClientMetrics, RequestMetrics, RequestRecorder};
 pub use reroutes::RerouteMetrics;
 pub use servers::{ConnectionsNow, ServerMetrics};
+pub use upgrades::{TunnelMetrics, UpgradeMetrics};
 
 /// A name from the configuration.
 pub type ServerName = Arc<str>;
@@ -45,6 +47,8 @@ pub struct Metrics {
     pub servers: ServerMetrics,
     /// The configuration and its certificates.
     pub reload: ReloadMetrics,
+    /// Upgraded connections.
+    pub upgrades: UpgradeMetrics,
 }
 
 /// One more while it lives, one less when it is dropped.
@@ -69,6 +73,7 @@ impl Metrics {
         metrics.discovery.register(registry);
         metrics.servers.register(registry);
         metrics.reload.register(registry);
+        metrics.upgrades.register(registry);
         metrics
     }
 }

@@ -1,7 +1,8 @@
 //! The path of a request, top to bottom.
 //!
 //! listener → TLS → [`admit`] → [`caller`] → request info → [`route`] → [`forward`], or for discovery
-//! [`authorize`] and the merged document.
+//! [`authorize`] and the merged document. A connection that the server switched to another protocol goes on as a
+//! tunnel ([`upgrade`]).
 
 use std::sync::{Arc, atomic::AtomicU64};
 
@@ -39,6 +40,7 @@ pub mod policy;
 pub mod record;
 pub mod route;
 pub mod seats;
+pub mod upgrade;
 
 use caller::Caller;
 use home::Home;
@@ -48,6 +50,7 @@ pub use policy::Reroute;
 use record::Record;
 use route::{Decision, Situation};
 use seats::{Seat, Seats};
+use upgrade::Wish;
 
 /// Paths by which a server tells of itself; only home can answer them for home.
 const HOME_ONLY: [&str; 5] = ["/healthz", "/livez", "/readyz", "/metrics", "/debug"];
@@ -90,6 +93,8 @@ struct Exchange {
     home: usize,
     /// A peer sent it to us (I3).
     peer_proxied: bool,
+    /// What the connection is to become.
+    upgrade: Option<Wish>,
 }
 
 // === impl Proxy ===
@@ -98,6 +103,7 @@ impl Proxy {
     /// Answers one request. The connection it came on stands in its extensions.
     pub async fn handle(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
         let encoding = Encoding::preferred(request.headers());
+        let upgrade = upgrade::is_asked_for(&request);
         let mut record = Record::default();
         let mut response = match self.answer(request, &mut record).await {
             Ok(response) => response,
@@ -106,13 +112,17 @@ impl Proxy {
                 status.into_response(encoding)
             }
         };
+        if upgrade {
+            upgrade::end_unless_switched(&mut response);
+        }
         response.extensions_mut().insert(record);
         response
     }
 
     async fn answer(&self, request: Request<Body>, record: &mut Record) -> Result<Response<Body>, Status> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let authority = admit::admit(&parts)?;
+        let wish = Wish::of(&mut parts)?;
         let decoded = request_info::decode(parts.uri.path()).map_err(bad_path)?;
         let decoded = decoded.as_ref().to_owned();
         let info = RequestInfo::parse(&parts.method, parts.uri.path(), &decoded, parts.uri.query())
@@ -123,12 +133,14 @@ impl Proxy {
             .get::<Arc<Connection>>()
             .cloned()
             .ok_or_else(|| Status::internal("the request has no connection"))?;
-        let exchange = self.read(parts, authority, &connection)?;
+        let mut exchange = self.read(parts, authority, &connection)?;
+        exchange.upgrade = wish;
         record.called_by(&exchange.caller);
         let policy = Arc::clone(&exchange.policy);
         let body = headers::without_identity(body, &policy.identity_filter);
 
         // The predicate of kube-apiserver knows one path that is no resource: profiles take their time.
+        let upgrade = exchange.upgrade.is_some();
         let long_running = info.is_long_running() || decoded.starts_with("/debug/pprof/");
         let seat = if long_running { None } else { self.seat(&exchange)? };
         let answered = async {
@@ -137,7 +149,8 @@ impl Proxy {
                 None => self.forward(&info, &decoded, exchange, body, record).await,
             }
         };
-        if long_running {
+        // An upgrade may last after its 101, not before it.
+        if long_running && !upgrade {
             return Ok(answered.await?.map(|body| body::until_over(body, self.drain.clone())));
         }
         let limit = policy.settings.request_timeout;
@@ -184,6 +197,7 @@ impl Proxy {
         headers.remove(header::HOST);
         if caller.is_known() {
             headers.remove(header::AUTHORIZATION);
+            upgrade::remove_token(&mut headers);
         }
         headers::forwarded_for(&mut headers, client, trusted);
         let peer_proxied = headers::take_peer_proxied(&mut headers);
@@ -193,12 +207,15 @@ impl Proxy {
         target.authority = Some(authority);
         let uri = Uri::from_parts(target).map_err(|error| Status::bad_request(error.to_string()))?;
         let home = connection.home(self.home, &self.fleet, &self.book.catalog());
-        Ok(Exchange { policy, method, uri, headers, caller, home, peer_proxied })
+        Ok(Exchange { policy, method, uri, headers, caller, home, peer_proxied, upgrade: None })
     }
 
     /// Whether this is a request that the merged document answers.
     fn merged_discovery(&self, path: &str, exchange: &Exchange) -> Option<(DiscoveryPath, DiscoveryForm)> {
-        if !exchange.policy.settings.merge || !matches!(exchange.method, Method::GET | Method::HEAD) {
+        if !exchange.policy.settings.merge
+            || exchange.upgrade.is_some()
+            || !matches!(exchange.method, Method::GET | Method::HEAD)
+        {
             return None;
         }
         let path = DiscoveryPath::of(path)?;
@@ -247,6 +264,7 @@ impl Proxy {
             caller: Caller::Anonymous,
             home,
             peer_proxied: false,
+            upgrade: None,
         };
         let situation = self.situation(info, path, &exchange, &catalog);
         (route::route(catalog.serving(info), situation), catalog)

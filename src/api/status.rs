@@ -74,9 +74,9 @@ impl Status {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
     }
 
-    /// 501: something that this version of the proxy does not do.
-    pub fn not_implemented(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_IMPLEMENTED, "NotImplemented", message)
+    /// 502: the server's answer must not be passed on.
+    pub fn bad_gateway(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, "InternalError", message)
     }
 
     /// 503 without `Retry-After`: sending again could do a thing twice, so the client must decide.

@@ -19,7 +19,7 @@ use crate::{
     servers::{
         self, Class, Pools, Server,
         health::Health,
-        pool::{self, Event, Pool, Target},
+        pool::{self, Event, Pool, Target, UpgradeTls, Upgrades},
         source::Fleet,
     },
     tls::client::{self, Alpn, Identity, Pem},
@@ -33,16 +33,24 @@ pub(super) fn fleet(loaded: &Loaded, metrics: &Metrics) -> anyhow::Result<Fleet>
         let target =
             Target { host: server.host(), port: server.port(), server_name: server.server_name.clone() };
         let health = Arc::new(Health::default());
+        let observed =
+            |class: Class| observer(Arc::clone(&server.name), class, Arc::clone(&health), metrics.clone());
         let pool = |class: Class| -> anyhow::Result<Arc<Pool>> {
             let tls = tls(files, class).with_context(context)?;
-            let observer = observer(Arc::clone(&server.name), class, Arc::clone(&health), metrics.clone());
-            Pool::new(target.clone(), tls, pool_settings(config, class), observer).with_context(context)
+            Pool::new(target.clone(), tls, pool_settings(config, class), observed(class))
+                .with_context(context)
+        };
+        let upgrades = || -> anyhow::Result<Upgrades> {
+            let tls = upgrade_tls(files).with_context(context)?;
+            let settings = pool_settings(config, Class::Upgrade);
+            Upgrades::new(&target, tls, &settings, &observed(Class::Upgrade)).with_context(context)
         };
         let pools = Pools {
             identity: pool(Class::Identity)?,
             token: pool(Class::Token)?,
             unproven: pool(Class::Unproven)?,
             own: pool(Class::Own)?,
+            upgrades: upgrades()?,
         };
         let (name, headers) = (Arc::clone(&server.name), server.headers.clone());
         Ok(Arc::new(Server::new(name, target.authority(), headers, health, pools)))
@@ -50,18 +58,28 @@ pub(super) fn fleet(loaded: &Loaded, metrics: &Metrics) -> anyhow::Result<Fleet>
     Ok(Fleet::new(servers.collect::<anyhow::Result<_>>()?))
 }
 
-/// How a class of connections to a server begins.
+/// How a class of pooled connections to a server begins.
 pub(super) fn tls(files: &ServerMaterial, class: Class) -> anyhow::Result<Arc<ClientConfig>> {
+    let identity = matches!(class, Class::Identity | Class::Own);
+    let alpn = if class == Class::Unproven { Alpn::Http11 } else { Alpn::H2OrHttp11 };
+    client_config(files, identity, alpn)
+}
+
+/// How a connection for an upgrade begins.
+pub(super) fn upgrade_tls(files: &ServerMaterial) -> anyhow::Result<UpgradeTls> {
+    let config = |identity| client_config(files, identity, Alpn::Http11);
+    Ok(UpgradeTls { identity: config(true)?, plain: config(false)? })
+}
+
+fn client_config(files: &ServerMaterial, identity: bool, alpn: Alpn) -> anyhow::Result<Arc<ClientConfig>> {
     let roots = client::roots_from_pem(Pem { name: "its CA bundle", pem: &files.ca.pem })?;
-    let identity = match class {
-        Class::Identity | Class::Own => Some(Identity::from_pem(
+    let identity = identity.then(|| {
+        Identity::from_pem(
             Pem { name: "--proxy-client-cert-file", pem: &files.proxy_client.chain.pem },
             Pem { name: "--proxy-client-key-file", pem: &files.proxy_client.key_pem },
-        )?),
-        Class::Token | Class::Unproven => None,
-    };
-    let alpn = if class == Class::Unproven { Alpn::Http11 } else { Alpn::H2OrHttp11 };
-    Ok(client::config(roots, identity, alpn)?)
+        )
+    });
+    Ok(client::config(roots, identity.transpose()?, alpn)?)
 }
 
 fn observer(name: Arc<str>, class: Class, health: Arc<Health>, metrics: Metrics) -> pool::Observer {
@@ -94,6 +112,7 @@ fn pool_settings(config: &Config, class: Class) -> pool::Settings {
             Class::Token => connections.max_token,
             Class::Unproven => connections.max_unproven,
             Class::Own => limits::MAX_OWN_CONNECTIONS,
+            Class::Upgrade => connections.max_upgrade,
         },
         ..pool::Settings::default()
     }

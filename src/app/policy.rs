@@ -35,6 +35,7 @@ pub(super) fn policy(loaded: &Loaded, generation: u64) -> anyhow::Result<Policy>
             request_timeout: config.request_timeout,
             max_requests_in_flight: config.max_requests_inflight,
             trusted_proxies: config.callers.trusted_proxy_cidrs.clone(),
+            upgrade_idle_timeout: config.upgrade_idle_timeout,
             recheck_timeout: limits::RECHECK_TIMEOUT,
         },
     })

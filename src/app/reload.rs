@@ -29,11 +29,11 @@ use crate::{
     limits,
     metrics::CertificateLabels,
     proxy::Proxy,
-    servers::{Class, pool::Pool},
+    servers::{Class, Server, pool::UpgradeTls},
 };
 
 /// Settings that can change while we run, by their keys in the file. All others take a restart.
-const RELOADABLE: [&str; 19] = [
+const RELOADABLE: [&str; 20] = [
     "tlsCertFile",
     "tlsPrivateKeyFile",
     "tlsMinVersion",
@@ -52,6 +52,7 @@ const RELOADABLE: [&str; 19] = [
     "merge",
     "requestTimeout",
     "maxRequestsInflight",
+    "upgradeIdleTimeout",
     "reloadCheckInterval",
 ];
 
@@ -75,6 +76,13 @@ pub(super) struct Reload {
     proxy: Arc<Proxy>,
     tls: Arc<ArcSwap<ServerConfig>>,
     reloader: Reloader,
+}
+
+/// New certificates for the connections to one server.
+struct Rekey {
+    server: Arc<Server>,
+    pools: Vec<(Class, Arc<ClientConfig>)>,
+    upgrades: UpgradeTls,
 }
 
 // === impl Reloader ===
@@ -195,8 +203,11 @@ impl Reload {
         // In this order: whose CA is gone is nobody at once, and can't resume a session either.
         self.proxy.policy.store(Arc::new(policy));
         self.tls.store(tls);
-        for (pool, tls) in rekeyed {
-            pool.rekey(tls);
+        for Rekey { server, pools, upgrades } in rekeyed {
+            for (class, tls) in pools {
+                server.rekey(class, tls);
+            }
+            server.upgrades().rekey(upgrades);
         }
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
@@ -207,22 +218,28 @@ impl Reload {
         Ok(())
     }
 
-    /// The pools whose certificates are others now.
-    fn rekeyed(&self, loaded: &Loaded) -> anyhow::Result<Vec<(Arc<Pool>, Arc<ClientConfig>)>> {
-        let mut rekeyed = Vec::new();
+    /// What to do to servers whose certificates, or ours for them, are others now.
+    fn rekeyed(&self, loaded: &Loaded) -> anyhow::Result<Vec<Rekey>> {
+        let mut all = Vec::new();
         let files = self.in_use.material.servers.iter().zip(&loaded.material.servers);
-        for (server, (old, new)) in loaded.config.servers.iter().zip(files) {
-            let Some(place) = self.proxy.fleet.position(&server.name) else { continue };
+        for (config, (old, new)) in loaded.config.servers.iter().zip(files) {
+            let (ca, shown) = (old.ca != new.ca, old.proxy_client != new.proxy_client);
+            let Some(place) = self.proxy.fleet.position(&config.name).filter(|_| ca || shown) else {
+                continue;
+            };
+            let context = || format!("API server {}", config.name);
+            let server = Arc::clone(self.proxy.fleet.get(place));
+            let mut pools = Vec::new();
             for class in Class::ALL {
-                let shown = !matches!(class, Class::Token | Class::Unproven);
-                if old.ca != new.ca || (shown && old.proxy_client != new.proxy_client) {
-                    let tls =
-                        fleet::tls(new, class).with_context(|| format!("API server {}", server.name))?;
-                    rekeyed.push((Arc::clone(self.proxy.fleet.get(place).pool(class)), tls));
+                let shows = !matches!(class, Class::Token | Class::Unproven);
+                if class != Class::Upgrade && (ca || shows) {
+                    pools.push((class, fleet::tls(new, class).with_context(context)?));
                 }
             }
+            let upgrades = fleet::upgrade_tls(new).with_context(context)?;
+            all.push(Rekey { server, pools, upgrades });
         }
-        Ok(rekeyed)
+        Ok(all)
     }
 
     fn show_expiries(&self) {

@@ -9,6 +9,7 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use rustls_pki_types::CertificateDer;
 use tokio::sync::Notify;
 
+use super::upgrade::LoggedTunnel;
 use crate::api::user::UserInfo;
 
 /// How many requests are remembered unless the builder says otherwise.
@@ -45,6 +46,8 @@ pub struct LoggedRequest {
     pub acting: Option<UserInfo>,
     /// The status of the answer once its head was made.
     pub status: Option<StatusCode>,
+    /// What came after a 101.
+    pub tunnel: Option<LoggedTunnel>,
 }
 
 /// A handle on a server's log. Cloning gives another handle on the same log.

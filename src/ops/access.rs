@@ -18,17 +18,16 @@ use tower::{Service, ServiceBuilder, util::BoxCloneSyncService};
 use crate::{
     api::status::{Encoding, Status},
     body::{self, Body, BoxError, Watcher},
+    limits,
     metrics::{Metrics, RequestRecorder},
     proxy::{
         Proxy,
         headers::AUDIT_ID,
         listener::{Connection, Handler, Turn},
         record::Record,
+        upgrade::{Ended, Handover},
     },
 };
-
-/// kube-apiserver cuts longer ones (`k8s.io/apiserver/pkg/endpoints/filters/audit_init.go`).
-const MAX_AUDIT_ID: usize = 64;
 
 /// The proxy with everything around it, ready for a listener.
 pub fn handler(proxy: Arc<Proxy>, access_log: bool) -> Handler {
@@ -45,7 +44,7 @@ pub fn handler(proxy: Arc<Proxy>, access_log: bool) -> Handler {
 /// The client's audit ID, or a new one, so that our line and the servers' audit entries meet.
 fn with_audit_id(mut request: Request<Body>) -> Request<Body> {
     let usable =
-        request.headers().get(&AUDIT_ID).is_some_and(|id| !id.is_empty() && id.len() <= MAX_AUDIT_ID);
+        request.headers().get(&AUDIT_ID).is_some_and(|id| !id.is_empty() && id.len() <= limits::MAX_AUDIT_ID);
     if !usable {
         let id = uuid::Uuid::new_v4().hyphenated().to_string();
         let id = HeaderValue::from_str(&id).expect("a UUID is visible ASCII");
@@ -98,6 +97,8 @@ struct Line {
     promised: Option<u64>,
     /// How the answer's body ended.
     end: &'static str,
+    /// What went through the tunnel that the connection became.
+    tunnel: Option<Ended>,
     /// On its connection; over when this is.
     _turn: Option<Turn>,
 }
@@ -140,6 +141,12 @@ where
         response.headers_mut().entry(AUDIT_ID).or_insert(audit_id);
     }
     line.answered(&mut response);
+    let tunnel = response.extensions_mut().remove::<Handover>();
+    if let Some(tunnel) = tunnel.and_then(|handover| handover.take()) {
+        // It outlives the request, and its line with it.
+        tokio::spawn(async move { line.tunnelled(tunnel.run().await) });
+        return Ok(response);
+    }
     Ok(response.map(|body| body::watched(body, line)))
 }
 
@@ -165,6 +172,7 @@ impl Line {
             sent: 0,
             promised: None,
             end: "client left",
+            tunnel: None,
             _turn: turn,
         }
     }
@@ -180,6 +188,12 @@ impl Line {
             self.recorder.sent_to(Arc::clone(&self.log.names[server]), self.record.class);
         }
         self.recorder.answered(self.status);
+    }
+
+    /// The connection had become a tunnel, which is over.
+    fn tunnelled(mut self, ended: Ended) {
+        self.end = ended.end.as_str();
+        self.tunnel = Some(ended);
     }
 }
 
@@ -225,7 +239,9 @@ impl Drop for Line {
             attempts = record.attempts,
             status = self.status,
             error = record.error.as_ref().map(|(_, message)| message.as_str()),
-            bytes = self.sent,
+            class = record.class,
+            bytes = self.tunnel.map_or(self.sent, |tunnel| tunnel.down),
+            received = self.tunnel.map(|tunnel| tunnel.up),
             end = self.end,
             ms = self.recorder.elapsed().as_secs_f64() * 1e3,
             agent = self.agent,

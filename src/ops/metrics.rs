@@ -82,6 +82,7 @@ mod tests {
         metrics.discovery.merged(true);
         metrics.discovery.merged(false);
         metrics.discovery.nopeer();
+        metrics.upgrades.opened("a".into()).ended("idle");
         metrics.servers.healthy(&server, true);
         metrics.servers.probed(&server, "ok");
         metrics.servers.connected(&server, "identity", "ok");
@@ -128,6 +129,10 @@ mod tests {
             "kube_peer_proxy_upstream_connects_total",
             "kube_peer_proxy_upstream_streams",
             "kube_peer_proxy_upstream_exhausted_total",
+            "kube_peer_proxy_tunnels",
+            "kube_peer_proxy_tunnels_ended_total",
+            "kube_peer_proxy_tunnel_bytes_total",
+            "kube_peer_proxy_tunnel_duration_seconds_bucket",
             "kube_peer_proxy_stale_skips_total",
             "kube_peer_proxy_config_reloads_total",
             "kube_peer_proxy_config_last_reload_success_timestamp_seconds",

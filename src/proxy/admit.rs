@@ -1,6 +1,6 @@
 //! Is this HTTP that we and the API server read alike?
 
-use http::{Method, Version, header, request::Parts, uri::Authority};
+use http::{Method, header, request::Parts, uri::Authority};
 
 use crate::api::status::Status;
 
@@ -9,7 +9,7 @@ use crate::api::status::Status;
 /// The authority is passed on and decides nothing: no address that a request names is ever dialled (I11).
 ///
 /// # Errors
-/// 400 for a request whose host is missing, doubled or malformed, 405 for CONNECT, 501 for an upgrade.
+/// 400 for a request whose host is missing, doubled or malformed, 405 for CONNECT.
 pub fn admit(parts: &Parts) -> Result<Authority, Status> {
     if parts.method == Method::CONNECT {
         return Err(Status::method_not_allowed("CONNECT is not a way through this proxy"));
@@ -28,26 +28,7 @@ pub fn admit(parts: &Parts) -> Result<Authority, Status> {
         (None, Some(host)) => Authority::try_from(host.as_bytes()),
         (None, None) => return Err(Status::bad_request("the request has no Host header")),
     };
-    if parts.version <= Version::HTTP_11
-        && parts.headers.contains_key(header::UPGRADE)
-        && names_upgrade(parts)
-    {
-        return Err(Status::not_implemented(
-            "this version of kube-peer-proxy forwards no upgraded connections (exec, attach, port-forward)",
-        ));
-    }
     authority.map_err(|_| Status::bad_request("the request's Host is malformed"))
-}
-
-/// Without `Connection: upgrade` an `Upgrade` header is just dropped, as RFC 9110, 7.8 has it.
-fn names_upgrade(parts: &Parts) -> bool {
-    parts
-        .headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|name| name.trim().eq_ignore_ascii_case("upgrade"))
 }
 
 #[cfg(test)]
@@ -72,12 +53,5 @@ mod tests {
         assert_eq!(refused(Request::get("/api").header("host", "a b")), Some(400));
         assert_eq!(refused(get().method("CONNECT")), Some(405));
         assert_eq!(refused(Request::options("*").header("host", "k8s")), Some(400));
-    }
-
-    #[test]
-    fn an_upgrade_is_refused_and_a_stray_upgrade_header_is_not() {
-        let get = || Request::get("/api").header("host", "k8s").header("upgrade", "SPDY/3.1");
-        assert_eq!(refused(get()), None);
-        assert_eq!(refused(get().header("connection", "keep-alive, Upgrade")), Some(501));
     }
 }

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The prefix of a bearer token that a browser hands over as a WebSocket protocol.
-const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
+pub(super) const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// Who sends a request, and by what we know it.
 #[derive(Clone, Debug, PartialEq, Eq)]

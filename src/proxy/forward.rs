@@ -164,6 +164,17 @@ impl Proxy {
         record: &mut Record,
     ) -> Result<Response<Body>, Failure> {
         let Attempt { server, rerouted, long_running } = attempt;
+        if let Some(user) = exchange.caller.stamped() {
+            user.stamp(request.headers_mut(), &server.user_headers).map_err(Failure::Refused)?;
+        }
+        if rerouted {
+            request.headers_mut().insert(PEER_PROXIED, HeaderValue::from_static("true"));
+        }
+        if let Some(wish) = &exchange.upgrade {
+            record.class = Class::Upgrade.as_str();
+            record.long_running = true;
+            return self.switch(wish, server, request, exchange.caller.stamped().is_some()).await;
+        }
         let token = self.token_of(exchange);
         let class = match (exchange.caller.stamped(), &token) {
             (Some(_), _) => Class::Identity,
@@ -171,18 +182,20 @@ impl Proxy {
             (None, _) => Class::Unproven,
         };
         record.class = class.as_str();
-        if let Some(user) = exchange.caller.stamped() {
-            user.stamp(request.headers_mut(), &server.user_headers).map_err(Failure::Refused)?;
-        }
-        if rerouted {
-            request.headers_mut().insert(PEER_PROXIED, HeaderValue::from_static("true"));
-        }
         let in_flight = InFlight::new(server, long_running);
-        let sent = server.pool(class).send(request).await;
+        let sent = server.send(class, request).await;
         if matches!(&sent, Err(error) if error.kind == SendErrorKind::Exhausted) {
             self.metrics.servers.exhausted(&server.name, class.as_str());
         }
         let mut response = sent.map_err(Failure::Send)?;
+        if response.status().is_informational() {
+            let message = format!(
+                "{}: answered {} to a request that asked for no upgrade",
+                server.name,
+                response.status()
+            );
+            return Err(Failure::Refused(Status::bad_gateway(message)));
+        }
         if let Some(token) = token {
             server.prove(token, response.status());
         }

@@ -32,6 +32,8 @@ pub struct Settings {
     pub max_requests_in_flight: Option<usize>,
     /// Clients whose `X-Forwarded-For` is believed, beside trusted front proxies.
     pub trusted_proxies: Vec<IpNet>,
+    /// A tunnel over which nothing went for this long is ended; none: never.
+    pub upgrade_idle_timeout: Option<Duration>,
     /// How long the answer to an I8 question is waited for.
     pub recheck_timeout: Duration,
 }

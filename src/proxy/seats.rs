@@ -25,6 +25,11 @@ impl Seats {
         (self.0.load(Ordering::Relaxed) <= max).then_some(seat)
     }
 
+    /// How many are taken now.
+    pub fn taken(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// A seat, and be it one too many.
     pub fn take_anyway(&self) -> Seat {
         self.0.fetch_add(1, Ordering::Relaxed);

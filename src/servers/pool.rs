@@ -35,6 +35,7 @@ mod settings;
 mod state;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod upload;
 
 use std::pin::pin;
@@ -55,10 +56,10 @@ pub use self::event::{Event, Observer};
 pub use self::settings::{Settings, Target};
 pub use self::state::Stats;
 use self::state::{Load, State, TakenSender};
-use crate::body::Body;
-
-/// Further tries on connections to the same server, when one turns out to be closing.
-const MAX_RESENDS: usize = 2;
+pub use self::upgrade::{
+    Answered, Lease as UpgradeLease, Refusal, RefusalError, Switched, UpgradeTls, Upgrades,
+};
+use crate::{body::Body, limits};
 
 /// Connections of one class to one server. See the [module](self) for what it promises.
 ///
@@ -120,7 +121,9 @@ impl Pool {
                 TakenSender::H1(sender) => h1::exchange(&self.config, lease, sender, request).await,
             };
             match outcome {
-                Err(SendError { again: true, request: Some(unsent), .. }) if resends < MAX_RESENDS => {
+                Err(SendError { again: true, request: Some(unsent), .. })
+                    if resends < limits::MAX_RESENDS =>
+                {
                     resends += 1;
                     request = *unsent;
                 }

@@ -259,7 +259,7 @@ async fn a_server_that_answers_no_probe_for_stale_after_is_stale_and_keeps_its_w
         .refresh("1h")
         .file("healthProbeInterval", "200ms")
         .file("healthProbeTimeout", "500ms")
-        .file("staleAfter", "2s")
+        .flags(|args| args.stale_after = Some("2s".into()))
         .start()
         .await;
     let admin = admin(&proxy).await;

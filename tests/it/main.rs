@@ -6,12 +6,14 @@ mod cli;
 mod config;
 mod connections;
 mod discovery;
+mod drain;
 mod embedded;
 mod failures;
 mod freshness;
 mod identity;
 #[path = "../kit/kit.rs"]
 mod kit;
+mod limits;
 mod merge_props;
 mod not_found;
 mod pool;

@@ -76,6 +76,16 @@ pub async fn tls(
     certificate: Option<&Credential>,
     protocol: Protocol,
 ) -> io::Result<TlsStream<TcpStream>> {
+    let tcp = TcpStream::connect(address).await?;
+    tls_over(tcp, certificate, protocol).await
+}
+
+/// The same, over a connection that is there already.
+pub async fn tls_over(
+    tcp: TcpStream,
+    certificate: Option<&Credential>,
+    protocol: Protocol,
+) -> io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(PKI.cluster_ca.cert().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -92,7 +102,6 @@ pub async fn tls(
         Protocol::H1 => vec![b"http/1.1".to_vec()],
         Protocol::H2 | Protocol::OldTls => vec![b"h2".to_vec()],
     };
-    let tcp = TcpStream::connect(address).await?;
     tcp.set_nodelay(true)?;
     let name = ServerName::try_from("localhost").unwrap();
     let connector = TlsConnector::from(Arc::new(config));
@@ -108,15 +117,26 @@ impl Client {
             As::Certificate(certificate) => (Some(certificate), None),
             As::Token(token) => (None, Some(token)),
         };
-        let client = Self::over(tls(address, certificate, protocol).await.unwrap(), protocol).await;
+        let tcp = TcpStream::connect(address).await.unwrap();
+        let client = Self::over(tcp, certificate, protocol).await.unwrap();
         match token {
             Some(token) => client.with("authorization", &format!("Bearer {token}")),
             None => client,
         }
     }
 
-    /// Over a connection whose handshake somebody else made.
-    pub async fn over(tls: TlsStream<TcpStream>, protocol: Protocol) -> Self {
+    /// A client over a connection that is there already.
+    pub async fn over(
+        tcp: TcpStream,
+        certificate: Option<&Credential>,
+        protocol: Protocol,
+    ) -> io::Result<Self> {
+        let tls = tls_over(tcp, certificate, protocol).await?;
+        Ok(Self::spoken(tls, protocol).await)
+    }
+
+    /// A client over a connection whose handshake somebody else made.
+    pub async fn spoken(tls: TlsStream<TcpStream>, protocol: Protocol) -> Self {
         let socket = SockRef::from(tls.get_ref().0).try_clone().unwrap();
         let io = TokioIo::new(tls);
         let (sender, driver) = match protocol {

@@ -10,6 +10,7 @@
 mod capture;
 pub mod client;
 mod cluster;
+mod program;
 mod proxy;
 mod raw;
 mod stub;
@@ -21,6 +22,7 @@ use std::time::Duration;
 pub use capture::Capture;
 pub use client::{As, Client, Reply};
 pub use cluster::{BOB, Cluster, EVE, PKI, certificate};
+pub use program::{Program, sidecar_flags};
 pub use proxy::{Proxy, ProxyBuilder};
 pub use raw::Raw;
 pub use stub::Stub;

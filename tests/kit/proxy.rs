@@ -224,7 +224,7 @@ impl Proxy {
 
     /// The connections of a class to a server.
     pub fn connections(&self, name: &str, class: Class) -> Stats {
-        self.target(name).pool(class).stats()
+        self.target(name).connections(class)
     }
 
     fn position(&self, name: &str) -> usize {

@@ -24,7 +24,7 @@ pub(super) fn servers(proxy: &Proxy) -> Value {
             let connections: serde_json::Map<String, Value> = Class::ALL
                 .into_iter()
                 .map(|class| {
-                    let stats = server.pool(class).stats();
+                    let stats = server.connections(class);
                     let shown = json!({
                         "live": stats.live, "opening": stats.opening, "draining": stats.draining,
                         "streams": stats.in_use, "capacity": stats.capacity, "waiting": stats.waiting,

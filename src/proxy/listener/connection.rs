@@ -5,7 +5,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -46,9 +46,9 @@ pub struct Connection {
     judged: ArcSwapOption<(u64, Credentials)>,
     /// The number of the home plus one; 0 while there is none.
     home: AtomicUsize,
-    /// Whether there was a request.
-    used: AtomicBool,
-    /// Requests that were begun and not finished.
+    /// Requests that were begun.
+    begun: AtomicU64,
+    /// Those of them that are not finished.
     turns: AtomicUsize,
     last_turn: Mutex<Instant>,
     /// The client is to open another connection for whatever comes next.
@@ -71,7 +71,7 @@ impl Connection {
             chain: chain.map(owned).filter(|chain| !chain.is_empty()),
             judged: ArcSwapOption::empty(),
             home: AtomicUsize::new(0),
-            used: AtomicBool::new(false),
+            begun: AtomicU64::new(0),
             turns: AtomicUsize::new(0),
             last_turn: Mutex::new(Instant::now()),
             goodbye: Notify::new(),
@@ -102,13 +102,18 @@ impl Connection {
         self.turns.load(Ordering::Acquire) == 0
     }
 
+    /// How many requests there were.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
+    }
+
     /// When the last request ended, or the connection began.
     fn idle_since(&self) -> Instant {
         *self.last_turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn turn(self: &Arc<Self>) -> Turn {
-        self.used.store(true, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
         self.turns.fetch_add(1, Ordering::AcqRel);
         Turn(Arc::clone(self))
     }
@@ -175,7 +180,7 @@ where
                     () = drain.reached(next), if !asked => {
                         // One that was not used yet gets its first request answered: a client that finds every
                         // new connection closing would give up.
-                        let used = is_h2 && own.used.load(Ordering::Relaxed);
+                        let used = is_h2 && own.begun() > 0;
                         std::mem::replace(&mut seen_leaving, true) || used
                     }
                     () = idle.as_mut(), if !asked => {
@@ -218,3 +223,6 @@ where
         to_its_end!(builder.serve_connection(TokioIo::new(io), service).with_upgrades())
     }
 }
+
+#[cfg(test)]
+mod tests;

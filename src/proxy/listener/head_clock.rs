@@ -23,8 +23,8 @@ pub(super) struct HeadClock<IO> {
     io: IO,
     connection: Arc<Connection>,
     limit: Duration,
-    /// While a head is being read.
-    running: Option<Pin<Box<Sleep>>>,
+    /// While a head is being read; with the number of requests before it.
+    running: Option<(u64, Pin<Box<Sleep>>)>,
 }
 
 // === impl HeadClock ===
@@ -44,17 +44,20 @@ impl<IO: AsyncRead + Unpin> AsyncRead for HeadClock<IO> {
         let this = &mut *self;
         let before = buf.filled().len();
         let polled = Pin::new(&mut this.io).poll_read(cx, buf);
-        if !this.connection.is_idle() {
+        let begun = this.connection.begun();
+        if this.running.as_ref().is_some_and(|(before, _)| *before != begun) {
             this.running = None;
+        }
+        if !this.connection.is_idle() {
             return polled;
         }
         if polled.is_ready() {
             if this.running.is_none() && buf.filled().len() > before {
-                this.running = Some(Box::pin(sleep_until(Instant::now() + this.limit)));
+                this.running = Some((begun, Box::pin(sleep_until(Instant::now() + this.limit))));
             }
             return polled;
         }
-        let Some(clock) = &mut this.running else { return Poll::Pending };
+        let Some((_, clock)) = &mut this.running else { return Poll::Pending };
         ready!(clock.as_mut().poll(cx));
         let late = format!("no complete request head within {:?}", this.limit);
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, late)))

@@ -93,7 +93,7 @@ impl Proxy {
 
     /// The connections of one class to one server.
     pub(crate) fn connections(&self, server: &str, class: Class) -> Stats {
-        self.server(server).pool(class).stats()
+        self.server(server).connections(class)
     }
 
     /// One of the admin pages.
