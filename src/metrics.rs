@@ -45,10 +45,10 @@ pub struct Metrics {
     pub discovery: DiscoveryMetrics,
     /// API servers and the connections to them.
     pub servers: ServerMetrics,
-    /// The configuration and its certificates.
-    pub reload: ReloadMetrics,
     /// Upgraded connections.
     pub upgrades: UpgradeMetrics,
+    /// The configuration and its certificates.
+    pub reload: ReloadMetrics,
 }
 
 /// One more while it lives, one less when it is dropped.
@@ -72,8 +72,8 @@ impl Metrics {
         metrics.reroutes.register(registry);
         metrics.discovery.register(registry);
         metrics.servers.register(registry);
-        metrics.reload.register(registry);
         metrics.upgrades.register(registry);
+        metrics.reload.register(registry);
         metrics
     }
 }

@@ -85,7 +85,7 @@ pub struct Proxy {
 struct Exchange {
     policy: Arc<Policy>,
     method: Method,
-    /// With the authority that the client asked for.
+    /// With the authority that the client asked for; without one, the server's own is sent.
     uri: Uri,
     /// Without anything hop-by-hop, and without an identity.
     headers: HeaderMap,
@@ -137,7 +137,7 @@ impl Proxy {
         exchange.upgrade = wish;
         record.called_by(&exchange.caller);
         let policy = Arc::clone(&exchange.policy);
-        let body = headers::without_identity(body, &policy.identity_filter);
+        let body = headers::clean_trailers(body, &policy.identity_filter);
 
         // The predicate of kube-apiserver knows one path that is no resource: profiles take their time.
         let upgrade = exchange.upgrade.is_some();
@@ -181,7 +181,12 @@ impl Proxy {
     }
 
     /// Finds out the caller, and takes off whatever only a client would have put on (I1, I2).
-    fn read(&self, parts: Parts, authority: Authority, connection: &Connection) -> Result<Exchange, Status> {
+    fn read(
+        &self,
+        parts: Parts,
+        authority: Option<Authority>,
+        connection: &Connection,
+    ) -> Result<Exchange, Status> {
         let Parts { method, uri, mut headers, .. } = parts;
         let policy = self.policy.load_full();
         let (authenticator, now) = (&policy.authenticator, UnixTime::now());
@@ -194,6 +199,7 @@ impl Proxy {
 
         headers::strip_hop_by_hop(&mut headers);
         policy.identity_filter.strip(&mut headers);
+        headers::join_cookies(&mut headers);
         headers.remove(header::HOST);
         if caller.is_known() {
             headers.remove(header::AUTHORIZATION);
@@ -203,8 +209,8 @@ impl Proxy {
         let peer_proxied = headers::take_peer_proxied(&mut headers);
 
         let mut target = uri.into_parts();
-        target.scheme = Some(http::uri::Scheme::HTTPS);
-        target.authority = Some(authority);
+        target.scheme = authority.as_ref().map(|_| http::uri::Scheme::HTTPS);
+        target.authority = authority;
         let uri = Uri::from_parts(target).map_err(|error| Status::bad_request(error.to_string()))?;
         let home = connection.home(self.home, &self.fleet, &self.book.catalog());
         Ok(Exchange { policy, method, uri, headers, caller, home, peer_proxied, upgrade: None })

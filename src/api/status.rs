@@ -30,6 +30,8 @@ pub struct Status {
     pub message: String,
     /// Seconds after which trying again makes sense.
     pub retry_after: Option<u32>,
+    /// Nothing else is read on the connection, which must be one of HTTP/1.1.
+    pub close: bool,
 }
 
 /// The encodings in which an error of ours is written.
@@ -46,7 +48,7 @@ pub enum Encoding {
 
 impl Status {
     fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), retry_after: None }
+        Self { code, reason, message: message.into(), retry_after: None, close: false }
     }
 
     /// 400: the request cannot be read, or could be read in two ways.
@@ -74,6 +76,11 @@ impl Status {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
     }
 
+    /// 501: something that no proxy of ours does.
+    pub fn not_implemented(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, "NotImplemented", message)
+    }
+
     /// 502: the server's answer must not be passed on.
     pub fn bad_gateway(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, "InternalError", message)
@@ -96,6 +103,13 @@ impl Status {
         self
     }
 
+    /// The same, as the last answer on its HTTP/1.1 connection.
+    #[must_use]
+    pub fn closing(mut self) -> Self {
+        self.close = true;
+        self
+    }
+
     /// The answer.
     pub fn into_response(self, encoding: Encoding) -> Response<Body> {
         let (content_type, bytes) = match encoding {
@@ -109,6 +123,9 @@ impl Status {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.close {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

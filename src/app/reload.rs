@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::ServerConfig;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::{
     sync::Notify,
@@ -29,7 +29,7 @@ use crate::{
     limits,
     metrics::CertificateLabels,
     proxy::Proxy,
-    servers::{Class, Server, pool::UpgradeTls},
+    servers::{Server, ServerTls},
 };
 
 /// Settings that can change while we run, by their keys in the file. All others take a restart.
@@ -81,8 +81,8 @@ pub(super) struct Reload {
 /// New certificates for the connections to one server.
 struct Rekey {
     server: Arc<Server>,
-    pools: Vec<(Class, Arc<ClientConfig>)>,
-    upgrades: UpgradeTls,
+    tls: ServerTls,
+    same_cas: bool,
 }
 
 // === impl Reloader ===
@@ -203,11 +203,8 @@ impl Reload {
         // In this order: whose CA is gone is nobody at once, and can't resume a session either.
         self.proxy.policy.store(Arc::new(policy));
         self.tls.store(tls);
-        for Rekey { server, pools, upgrades } in rekeyed {
-            for (class, tls) in pools {
-                server.rekey(class, tls);
-            }
-            server.upgrades().rekey(upgrades);
+        for Rekey { server, tls, same_cas } in rekeyed {
+            server.rekey(tls, same_cas);
         }
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
@@ -218,28 +215,19 @@ impl Reload {
         Ok(())
     }
 
-    /// What to do to servers whose certificates, or ours for them, are others now.
+    /// The servers whose certificates, or what we show to them, are others now.
     fn rekeyed(&self, loaded: &Loaded) -> anyhow::Result<Vec<Rekey>> {
-        let mut all = Vec::new();
+        let mut rekeyed = Vec::new();
         let files = self.in_use.material.servers.iter().zip(&loaded.material.servers);
-        for (config, (old, new)) in loaded.config.servers.iter().zip(files) {
-            let (ca, shown) = (old.ca != new.ca, old.proxy_client != new.proxy_client);
-            let Some(place) = self.proxy.fleet.position(&config.name).filter(|_| ca || shown) else {
-                continue;
-            };
-            let context = || format!("API server {}", config.name);
-            let server = Arc::clone(self.proxy.fleet.get(place));
-            let mut pools = Vec::new();
-            for class in Class::ALL {
-                let shows = !matches!(class, Class::Token | Class::Unproven);
-                if class != Class::Upgrade && (ca || shows) {
-                    pools.push((class, fleet::tls(new, class).with_context(context)?));
-                }
+        for (server, (old, new)) in loaded.config.servers.iter().zip(files) {
+            let Some(place) = self.proxy.fleet.position(&server.name) else { continue };
+            let same_cas = old.ca == new.ca;
+            if !same_cas || old.proxy_client != new.proxy_client {
+                let tls = fleet::tls(new).with_context(|| format!("API server {}", server.name))?;
+                rekeyed.push(Rekey { server: Arc::clone(self.proxy.fleet.get(place)), tls, same_cas });
             }
-            let upgrades = fleet::upgrade_tls(new).with_context(context)?;
-            all.push(Rekey { server, pools, upgrades });
         }
-        Ok(all)
+        Ok(rekeyed)
     }
 
     fn show_expiries(&self) {

@@ -200,6 +200,8 @@ impl Proxy {
             server.prove(token, response.status());
         }
         headers::strip_hop_by_hop(response.headers_mut());
+        // What the server speaks with us is not what we speak with the client (RFC 9110, 2.5).
+        *response.version_mut() = http::Version::HTTP_11;
         Ok(response.map(|body| body::watched(body, Hold(in_flight))))
     }
 
@@ -350,7 +352,11 @@ async fn held_back_404(response: Response<Body>) -> Held {
 /// Keeps a request counted until its answer's body is through.
 struct Hold(#[expect(dead_code, reason = "counts by living")] InFlight);
 
-impl Watcher for Hold {}
+impl Watcher for Hold {
+    fn trailers(&mut self, trailers: &mut http::HeaderMap) {
+        headers::strip_hop_by_hop(trailers);
+    }
+}
 
 /// The thing asked for, in an operator's words.
 fn what(info: &RequestInfo<'_>) -> String {

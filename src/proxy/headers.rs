@@ -47,9 +47,9 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
         let nominated: Vec<HeaderName> = headers
             .get_all(header::CONNECTION)
             .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| name.trim().parse().ok())
+            // Bytes, for one odd name must not hide the others of its line.
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
             .filter(|name| !is_end_to_end(name))
             .collect();
         for name in nominated {
@@ -74,11 +74,46 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// What `Connection` cannot take off a request.
+/// What `Connection` cannot take off a request: what says who asks whom, and where the request ends.
 fn is_end_to_end(name: &HeaderName) -> bool {
-    [header::AUTHORIZATION, header::HOST, header::CONTENT_LENGTH, header::TE, AUDIT_ID, PEER_PROXIED]
-        .contains(name)
-        || name.as_str().starts_with("impersonate-")
+    const NAMES: [HeaderName; 7] = [
+        header::AUTHORIZATION,
+        // A browser's token stands there.
+        header::SEC_WEBSOCKET_PROTOCOL,
+        header::HOST,
+        header::CONTENT_LENGTH,
+        header::TE,
+        AUDIT_ID,
+        PEER_PROXIED,
+    ];
+    NAMES.contains(name) || name.as_str().starts_with("impersonate-")
+}
+
+/// What must not stand behind a body (RFC 9110, 6.5.1): whoever takes trailers for headers would go by it.
+fn is_no_trailer(name: &HeaderName) -> bool {
+    const NAMES: [HeaderName; 9] = [
+        header::TRAILER,
+        header::EXPECT,
+        header::COOKIE,
+        header::CONTENT_TYPE,
+        header::CONTENT_ENCODING,
+        header::CONTENT_RANGE,
+        header::FORWARDED,
+        FORWARDED_FOR,
+        REAL_IP,
+    ];
+    is_end_to_end(name) || HOP_BY_HOP.contains(name) || NAMES.contains(name)
+}
+
+/// Puts the crumbs of a cookie together, into which HTTP/2 lets clients break it: over HTTP/1.1 only one line may go
+/// on (RFC 9113, 8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(header::COOKIE, whole);
+    }
 }
 
 /// Every header by which some API server would take a user's identity from us.
@@ -132,9 +167,9 @@ impl IdentityFilter {
     }
 }
 
-/// What a client says of an identity behind its body counts as little as what it says before it (I1): a server
-/// behind us may take trailers for headers.
-pub fn without_identity(body: Body, filter: &Arc<IdentityFilter>) -> Body {
+/// What a client says of an identity behind its body counts as little as what it says before it (I1), and nothing
+/// else that decides about a request may come late: a server behind us may take trailers for headers.
+pub fn clean_trailers(body: Body, filter: &Arc<IdentityFilter>) -> Body {
     if body.is_end_stream() { body } else { body::watched(body, Trailers(Arc::clone(filter))) }
 }
 
@@ -143,6 +178,10 @@ struct Trailers(Arc<IdentityFilter>);
 impl Watcher for Trailers {
     fn trailers(&mut self, trailers: &mut HeaderMap) {
         self.0.strip(trailers);
+        let found: Vec<HeaderName> = trailers.keys().filter(|name| is_no_trailer(name)).cloned().collect();
+        for name in found {
+            trailers.remove(name);
+        }
     }
 }
 

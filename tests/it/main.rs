@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod admin;
+mod chains;
 mod cli;
 mod config;
 mod connections;
@@ -10,6 +11,7 @@ mod drain;
 mod embedded;
 mod failures;
 mod freshness;
+mod hostile;
 mod identity;
 #[path = "../kit/kit.rs"]
 mod kit;
@@ -24,3 +26,4 @@ mod secrets;
 mod streaming;
 mod tls;
 mod vectors;
+mod watch_checker;

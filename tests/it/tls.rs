@@ -74,7 +74,7 @@ impl Speaker {
     pub(crate) async fn client(&self, proxy: &Proxy) -> (Client, bool) {
         let tls = self.connect(proxy, "localhost").await.unwrap();
         let resumed = tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
-        (Client::spoken(tls, Protocol::H2).await, resumed)
+        (Client::over(tls, Protocol::H2).await, resumed)
     }
 }
 

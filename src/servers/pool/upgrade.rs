@@ -144,9 +144,9 @@ impl Upgrades {
     }
 
     /// From now on connections are opened with `tls`; those that are open go on.
-    pub fn rekey(&self, tls: UpgradeTls) {
-        self.identity.tls.store(tls.identity);
-        self.plain.tls.store(tls.plain);
+    pub fn rekey(&self, UpgradeTls { identity, plain }: UpgradeTls) {
+        self.identity.tls.store(identity);
+        self.plain.tls.store(plain);
     }
 
     /// The server is known to be dead: everything that is open ends now.

@@ -1,0 +1,67 @@
+//! Clients that take, or give, as slowly as they can.
+
+use futures_util::future::join_all;
+
+use super::{alone, bystander, is_well, resident};
+use crate::kit::raw_h2::{INITIAL_WINDOW_SIZE, pseudo, request};
+use crate::kit::{Cluster, PKI, Proxy, Raw, RawH2, say, until};
+
+/// Waits until no more of the answers arrives here, for nobody takes it.
+async fn stalled(cluster: &Cluster, proxy: &Proxy, requests: usize) -> usize {
+    let other = bystander(proxy).await;
+    until("all have arrived", async || {
+        let seen = cluster.asked("v136", |one| one.target.starts_with("/test/bytes")).len();
+        (seen >= requests).then_some(())
+    })
+    .await;
+    let mut last = 0;
+    until("nothing grows any more", async || {
+        for _ in 0..20 {
+            is_well(&other).await;
+        }
+        let now = resident();
+        (std::mem::replace(&mut last, now) + (1 << 20) >= now).then_some(now)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn zero_windows_on_all_streams_cost_bounded_memory() {
+    const STREAMS: u32 = 200;
+    let (cluster, proxy) = alone().await;
+    let before = resident();
+    let mut slow = RawH2::with(proxy.address(), Some(&PKI.admin), &[(INITIAL_WINDOW_SIZE, 0)]).await;
+    for number in 0..STREAMS {
+        slow.send(request(2 * number + 1, &pseudo("GET", "/test/bytes?n=100000000"))).await;
+    }
+    let more = stalled(&cluster, &proxy, STREAMS as usize).await.saturating_sub(before);
+    say!(
+        "{STREAMS} streams of 100 MB with no window: {} MiB more in memory, {} KiB each",
+        more >> 20,
+        (more >> 10) / STREAMS as usize
+    );
+    // A stream's window toward the server, and as much again in the server that is in this process too.
+    assert!(more < (STREAMS as usize) * (3 << 20), "{} MiB", more >> 20);
+}
+
+#[tokio::test]
+async fn slow_readers_of_http_1_1_cost_bounded_memory() {
+    const READERS: usize = 100;
+    let (cluster, proxy) = alone().await;
+    let before = resident();
+    let readers = join_all((0..READERS).map(|_| async {
+        let mut raw = Raw::connect(proxy.address(), Some(&PKI.admin)).await;
+        raw.send("GET /test/bytes?n=100000000 HTTP/1.1\r\nHost: k8s\r\n\r\n").await;
+        raw.until("\r\n\r\n").await;
+        raw
+    }))
+    .await;
+    let more = stalled(&cluster, &proxy, READERS).await.saturating_sub(before);
+    say!(
+        "{READERS} readers of 100 MB that read nothing: {} MiB more in memory, {} KiB each",
+        more >> 20,
+        (more >> 10) / READERS
+    );
+    assert!(more < READERS * (3 << 20), "{} MiB", more >> 20);
+    drop(readers);
+}
