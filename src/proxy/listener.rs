@@ -28,6 +28,10 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tower::{Service, ServiceExt as _, util::BoxCloneSyncService};
 
+mod impatient;
+
+use impatient::Impatient;
+
 use super::{
     caller::{Authenticator, Credentials},
     home::Home,
@@ -169,7 +173,6 @@ async fn serve(
             handler.ready().await?.call(request).await
         }
     });
-    let io = TokioIo::new(tls);
     macro_rules! until_stopped {
         ($connection:expr) => {{
             let mut connection = std::pin::pin!($connection);
@@ -195,6 +198,7 @@ async fn serve(
             .max_local_error_reset_streams(limits::MAX_LOCAL_RESETS)
             .keep_alive_interval(limits::CLIENT_PING_INTERVAL)
             .keep_alive_timeout(limits::CLIENT_PING_TIMEOUT);
+        let io = TokioIo::new(Impatient::new(tls, limits::CLIENT_STALL_TIMEOUT));
         until_stopped!(builder.serve_connection(io, service))
     } else {
         let mut builder = http1::Builder::new();
@@ -204,6 +208,6 @@ async fn serve(
             .max_header_size(limits::MAX_HEADER_BYTES)
             .max_buf_size(limits::MAX_HEADER_BYTES)
             .half_close(false);
-        until_stopped!(builder.serve_connection(io, service))
+        until_stopped!(builder.serve_connection(TokioIo::new(tls), service))
     }
 }

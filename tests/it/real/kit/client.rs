@@ -17,8 +17,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use kube_peer_proxy::body::{self, Body};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use serde_json::Value;
-use tokio::{net::TcpSocket, task::JoinHandle, time};
-use tokio_rustls::TlsConnector;
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    task::JoinHandle,
+    time,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
     DEADLINE,
@@ -78,7 +82,8 @@ impl<'a> Dial<'a> {
         time::timeout(DEADLINE, self.connect_now()).await?
     }
 
-    async fn connect_now(self) -> io::Result<Client> {
+    /// For bytes as they are.
+    pub(crate) async fn raw(&self) -> io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.files.pki.cluster_ca.cert().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -96,7 +101,11 @@ impl<'a> Dial<'a> {
         socket.bind((self.from, 0).into())?;
         let tcp = socket.connect(self.to).await?;
         let name = ServerName::try_from("kubernetes.default.svc").unwrap();
-        let io = TokioIo::new(TlsConnector::from(Arc::new(config)).connect(name, tcp).await?);
+        TlsConnector::from(Arc::new(config)).connect(name, tcp).await
+    }
+
+    async fn connect_now(self) -> io::Result<Client> {
+        let io = TokioIo::new(self.raw().await?);
         let token = self.who.token();
         if self.h1 {
             let (sender, connection) = http1::handshake(io).await.map_err(io::Error::other)?;
