@@ -17,7 +17,7 @@ use tokio::{
 };
 
 /// Bytes in and out, as long as those that go out are taken.
-pub struct Impatient<T> {
+pub(super) struct Impatient<T> {
     io: T,
     limit: Duration,
     /// Runs while nothing is taken.
@@ -28,7 +28,7 @@ pub struct Impatient<T> {
 
 impl<T: AsyncWrite + Unpin> Impatient<T> {
     /// Writing fails when nothing was taken for `limit`. Not asking for anything to be written is no reason.
-    pub fn new(io: T, limit: Duration) -> Self {
+    pub(super) fn new(io: T, limit: Duration) -> Self {
         Self { io, limit, blocked: None }
     }
 

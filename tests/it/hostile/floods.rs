@@ -20,6 +20,9 @@ const STREAMS: u32 = 5_000;
 const MEMORY: usize = 128 << 20;
 const CANCEL: u32 = 8;
 
+/// The frames that end a stream.
+type End<'a> = Box<dyn Fn(u32) -> Vec<u8> + 'a>;
+
 fn ids() -> impl Iterator<Item = u32> {
     (0..STREAMS).map(|number| 2 * number + 1)
 }
@@ -86,7 +89,7 @@ async fn made_you_reset_is_goaway() {
     let most = u32::MAX >> 1;
     let update = |id, by: u32| frame(WINDOW_UPDATE, 0, id, &by.to_be_bytes());
     let open = |id| request(id, &pseudo("GET", WATCH));
-    let halves: [(&str, Box<dyn Fn(u32) -> Vec<u8>>); 5] = [
+    let faults: [(&str, End); 5] = [
         ("a window that grows by nothing", Box::new(|id| update(id, 0))),
         ("a window that grows too large", Box::new(|id| [update(id, most), update(id, most)].concat())),
         ("data behind the end", Box::new(|id| frame(DATA, END_STREAM, id, b"more"))),
@@ -96,7 +99,7 @@ async fn made_you_reset_is_goaway() {
             Box::new(|id| frame(PRIORITY, 0, id, &[id.to_be_bytes().to_vec(), vec![0]].concat())),
         ),
     ];
-    for (name, fault) in halves {
+    for (name, fault) in faults {
         let (flooded, upstream) = flood(&proxy, name, ids().map(|id| [open(id), fault(id)].concat())).await;
         // A stream that depends on itself is no fault any more (RFC 9113 knows no priorities): then the limit on
         // streams stands, and the flood is refused.
@@ -156,7 +159,8 @@ async fn control_frames_without_end_cost_no_memory_and_disturb_nobody() {
     let proxy = alone().await;
     let settings = [[0, 3], [0, 0], [0, 100]].concat();
     let priority = |id: u32| frame(PRIORITY, 0, id, &[0, 0, 0, 0, 1]);
-    let floods: [(&str, usize, Box<dyn Fn(usize) -> Vec<u8>>); 6] = [
+    type Piece<'a> = Box<dyn Fn(usize) -> Vec<u8> + 'a>;
+    let floods: [(&str, usize, Piece); 6] = [
         ("PING", 200_000, Box::new(|n| frame(PING, 0, 0, &(n as u64).to_be_bytes()))),
         ("PING's answer", 200_000, Box::new(|_| frame(PING, ACK, 0, &[0; 8]))),
         ("SETTINGS", 100_000, Box::new(|_| frame(SETTINGS, 0, 0, &settings))),
@@ -238,7 +242,6 @@ async fn resets_at_a_clients_own_pace_are_bounded_too() {
     let too_large =
         move |id| [frame(WINDOW_UPDATE, 0, id, &most), frame(WINDOW_UPDATE, 0, id, &most)].concat();
     let cancelled = |id| frame(RST_STREAM, 0, id, &CANCEL.to_be_bytes());
-    type End = Box<dyn Fn(u32) -> Vec<u8>>;
     let ways: [(&str, End, bool); 2] = [
         ("their own resets", Box::new(cancelled), false),
         ("resets that they make us send", Box::new(too_large), true),

@@ -59,7 +59,7 @@ fn unchunked(mut body: &str) -> String {
     while let Some((size, rest)) = body.split_once("\r\n") {
         let size = usize::from_str_radix(size.split(';').next().unwrap(), 16).unwrap();
         whole += &rest[..size];
-        body = &rest[size..].strip_prefix("\r\n").unwrap();
+        body = rest[size..].strip_prefix("\r\n").unwrap();
         if size == 0 {
             break;
         }
@@ -219,6 +219,10 @@ fn rows() -> Vec<(&'static str, String, Expected)> {
         ("a bare CR in a value", get(OBJECT, "X-Odd: a\rb\n"), Refused(400, 400)),
         ("CONNECT", get("kubernetes:443", "").replace("GET", "CONNECT"), Refused(404, 405)),
         ("an encoded slash", get("/api%2fv1/namespaces/default", ""), Stricter(200, 400, strict)),
+        ("dot segments", get("/api/v1/pods/../namespaces/default", ""), Refused(404, 400)),
+        ("a doubled slash", get("/api//v1/namespaces/default", ""), Refused(404, 400)),
+        ("a doubled slash at the end", get(&format!("{OBJECT}//"), ""), Refused(404, 400)),
+        ("an encoded NUL", get(&format!("{OBJECT}%00"), ""), Refused(404, 400)),
         ("a folded line", get(OBJECT, "X-Odd: a\n b\n"), Stricter(200, 400, "obsolete since RFC 7230")),
         (
             "a line of 100 KB",
