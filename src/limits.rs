@@ -99,7 +99,7 @@ pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 /// What was ended at [`SHUTDOWN_TIMEOUT`] has this long to be seen ending; what is left is cut.
 pub const SHUTDOWN_CUT: Duration = Duration::from_secs(2);
 
-/// A stream that never pauses is ended this long after the others.
+/// A stream that never pauses, or a watch in the midst of an event, is ended this long after the others.
 pub const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Bytes of an audit ID; a longer one is replaced (`k8s.io/apiserver/pkg/endpoints/filters/audit_init.go`).
