@@ -72,7 +72,7 @@
 //!   answers of 200 from the same server's `/readyz`.
 //! - **I8** Ignorance gives 503 with `Retry-After`, never 404. A *route-level* 404 from a server whose discovery
 //!   lists the thing is not passed on: the server is asked again what it serves, and the request is decided once
-//!   more.
+//!   more. What a node, a pod or a service answers through an API server is its own and passes.
 //! - **I9** Nothing is sent twice unless it provably was not processed.
 //! - **I10** Nobody reads a merged document whom home would refuse to read `/apis`.
 //! - **I11** No address that a request names is ever dialled, and redirects are never followed.

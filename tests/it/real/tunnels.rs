@@ -14,7 +14,7 @@ use super::{
     kit::{binaries::Version, files::Who, kubectl::Kubectl, kubelet::Kubelet, proxy::Proxy},
 };
 
-/// The newest whose exec can only SPDY has it from ten years ago.
+/// The oldest at hand. Like all of its time it upgrades to SPDY only.
 const OLDEST: Version = Version(1, 20);
 
 /// The servers, their kubelet, and proxies before them.

@@ -28,6 +28,9 @@ use super::{
 /// Far more than noticing takes, far less than any timeout that could hide that nobody noticed.
 const AT_ONCE: Duration = Duration::from_secs(10);
 
+/// What a leaving proxy gives its tunnels.
+const LEAVES_AFTER: Duration = Duration::from_secs(8);
+
 /// Runs a script in the container until it says `started`; its input stays open.
 async fn start(name: &str, kubectl: &Kubectl, script: &str) -> Child {
     let mut child = kubectl.command(&["exec", "-i", POD, "--", "sh", "-c", script]).spawn().unwrap();
@@ -105,7 +108,7 @@ async fn a_proxy_that_leaves_carries_its_tunnels_up_to_the_deadline_and_ends_the
     fleet!(fleet.cluster.kubelet(fleet.binaries, Ipv4Addr::LOCALHOST).await);
     let proxy = Proxy::start(fleet.cluster, &[("v136", "v136")], Some("v136"), |args| {
         args.shutdown_delay_duration = Some("0s".to_owned());
-        args.shutdown_timeout = Some("8s".to_owned());
+        args.shutdown_timeout = Some(format!("{}s", LEAVES_AFTER.as_secs()));
     })
     .await;
     let mut tunnels = Vec::new();
@@ -124,10 +127,13 @@ async fn a_proxy_that_leaves_carries_its_tunnels_up_to_the_deadline_and_ends_the
     }
     assert!(!leaving.is_finished(), "it waits for them");
     for (kind, _kubectl, mut child) in tunnels {
-        let ended = time::timeout(DEADLINE, child.wait()).await;
-        ended.unwrap_or_else(|_| panic!("{kind}: it goes on")).unwrap();
+        let _open = child.stdin.take();
+        let ended = time::timeout(DEADLINE, child.wait_with_output()).await;
+        let ended = ended.unwrap_or_else(|_| panic!("{kind}: it goes on")).unwrap();
+        let err = String::from_utf8_lossy(&ended.stderr).into_owned();
+        say!("{kind:18} {:?} after {:?}: {}", ended.status.code(), begun.elapsed(), err.trim());
+        assert!(begun.elapsed() >= LEAVES_AFTER, "{kind}: after {:?}", begun.elapsed());
     }
-    assert!(begun.elapsed() >= Duration::from_secs(7), "only after {:?}", begun.elapsed());
     time::timeout(AT_ONCE, leaving).await.expect("nothing is left").unwrap();
 }
 
