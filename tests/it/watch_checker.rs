@@ -37,7 +37,7 @@ const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies";
 const REFLECTORS: usize = 30;
 /// So little is remembered that whoever was away for long has to list again.
-const HISTORY: usize = 100;
+const HISTORY: usize = 60;
 const WRITE_EVERY: Duration = Duration::from_millis(30);
 const MANNERS: Manners = Manners { pause: Duration::from_millis(40), watch_for: Duration::from_secs(3) };
 /// After all is well again everybody has caught up within this.
@@ -80,7 +80,7 @@ impl Stage {
         let proxy = servers.fold(ProxyBuilder::new(), |proxy, one| proxy.server(one.id(), one.addr()));
         let proxy = proxy.home("home").hasty().listen(self.address).flags(|args| {
             args.shutdown_delay_duration = Some("200ms".into());
-            args.shutdown_timeout = Some("1s".into());
+            args.shutdown_timeout = Some("500ms".into());
         });
         // The old one may be accepting for a while yet.
         until("the port is free", async || tokio::net::TcpListener::bind(self.address).await.ok().map(drop))
@@ -185,7 +185,10 @@ async fn watches_have_no_gap_no_duplicate_and_no_reorder_whatever_dies_hangs_or_
         say!("{} writes happened; {written}", truth.len());
         // Else nothing was proven.
         let counts = &seen.counts;
-        assert!(counts.events > 1000 && counts.ended_broken > 0 && counts.expired > 0, "{counts:?}");
+        assert!(
+            counts.events >= truth.len() as u64 && counts.ended_broken > 0 && counts.expired > 0,
+            "{counts:?}"
+        );
     }
     assert_eq!(wrong, 0, "see above; KPP_SEED={seed}");
 }
