@@ -18,7 +18,8 @@
 //! [`proxy::admit`] (is this HTTP that we and the API server read alike?) → [`proxy::caller`] (who is it?) →
 //! [`api::request_info`] (Kubernetes' own reading) → [`proxy::route`] (a pure decision on one catalog) →
 //! [`proxy::forward`] (send, stream back), or for discovery [`proxy::authorize`] (may the caller read it? home
-//! decides) and [`discovery::serve`] (the rendered document).
+//! decides) and [`discovery::serve`] (the rendered document). A connection that the server switched to another
+//! protocol goes on as a tunnel ([`proxy::upgrade`]).
 //!
 //! # Life of a discovery document
 //!
@@ -42,7 +43,7 @@
 //! app         the one place where everything is wired; main and the tests both call it
 //! config      flags, environment and file become one checked configuration
 //! ops         access · admin · metrics · readiness · telemetry
-//! proxy       listener · admit · caller · route · forward · authorize · headers · home
+//! proxy       listener · admit · caller · route · forward · authorize · headers · home · upgrade
 //! discovery   catalog · refresh · fetch · merge · order · render · serve
 //! servers     source · health · pool · pick
 //! tls         server · client · certificate
@@ -63,9 +64,11 @@
 //! - **I3** At most one reroute per request: `x-kubernetes-peer-proxied: true` is set (not added) on every reroute
 //!   and on our own fetches, and a request that carries exactly that is served by home or refused. Whoever sends
 //!   it opts out of rerouting for himself only; other values are removed.
-//! - **I4** Classes of upstream connections are never mixed ([`servers::Class`]).
-//! - **I5** On an upgrade no client byte is forwarded before the server's 101. Until upgrades are built every one
-//!   is refused with 501.
+//! - **I4** Classes of upstream connections are never mixed ([`servers::Class`]). An upgrade has a fresh one, which
+//!   carries nothing before or after it.
+//! - **I5** On an upgrade no client byte is forwarded before the server's 101, which must name the protocol that was
+//!   asked for: `websocket` or `SPDY/3.1`, nothing else. Any other answer is the last thing on both connections; of
+//!   those only 4xx and 5xx reach the client ([`proxy::upgrade`]).
 //! - **I6** The merged document is a pure function of (server name → document, freshness), whichever server is
 //!   home.
 //! - **I7** A failure never shrinks what is served. A document that drops anything is believed only between two

@@ -255,8 +255,9 @@ pub const TUNNEL_BUFFER: usize = 16 * KIB;
 /// A tunnel of which one side has said its last ends when the other one is silent for this long.
 pub const TUNNEL_HALF_CLOSED: Duration = Duration::from_secs(5 * 60);
 
-/// A client has this long to take the 101, and what is left of a tunnel that ends has this long to get through.
-pub const TUNNEL_GRACE: Duration = Duration::from_secs(3);
+/// A client has this long to take the 101, and when a tunnel ends, what was read has this long to go out and both
+/// sides have this long to close. When the process leaves, [`SHUTDOWN_CUT`] is shorter.
+pub const TUNNEL_GRACE: Duration = Duration::from_secs(10);
 
 /// Bytes of an answer that refuses an upgrade; a longer one is a 502. kube-apiserver's are a `Status` of some 500.
 pub const MAX_REFUSED_UPGRADE_BYTES: usize = 64 * KIB;

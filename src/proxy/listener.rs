@@ -173,7 +173,8 @@ impl Listener {
                     metrics.handshake("ok");
                     let (_, session) = tls.get_ref();
                     let is_h2 = session.alpn_protocol() == Some(b"h2");
-                    let connection = Connection::new(remote, session.peer_certificates());
+                    let connection =
+                        Connection::new(remote, session.peer_certificates(), Some((open, place)));
                     if let Err(error) =
                         connection::serve(tls, is_h2, connection, handler, &limits, drain).await
                     {
@@ -191,7 +192,6 @@ impl Listener {
                     tracing::debug!(client = %remote, %error, "a connection was not served");
                 }
             }
-            drop((open, place));
         });
     }
 }

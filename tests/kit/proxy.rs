@@ -30,8 +30,10 @@ pub struct ProxyBuilder {
     wait: bool,
     listen: SocketAddr,
     front_proxies: bool,
-    configure: Vec<Box<dyn FnOnce(&mut Config)>>,
+    configure: Vec<Change>,
 }
+
+type Change = Box<dyn FnOnce(&mut Config)>;
 
 /// A proxy that runs until this is dropped.
 pub struct Proxy {

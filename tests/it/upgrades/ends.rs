@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use kube_peer_proxy::embedded::UpgradeScript::Silent;
 use kube_peer_proxy::embedded::{Farewell, Recorded::V1_36};
+use kube_peer_proxy::ops::telemetry::LogFormat;
 use kube_peer_proxy::servers::Class;
+use tokio::time::timeout;
 
 use super::{EXEC, Tunnel, alone, tunnel_at, until_closed_at, upgrade};
-use crate::kit::{As, Cluster, PKI, Proxy, eventually, until};
+use crate::kit::{As, Capture, Cluster, DEADLINE, PKI, Proxy, eventually, until};
 
 async fn ended(proxy: &Proxy, how: &str) {
     let label = format!("end=\"{how}\"");
@@ -72,16 +74,29 @@ async fn silence_ends_it_cleanly_on_both_sides() {
     ended(&proxy, "idle").await;
 }
 
-#[tokio::test]
-async fn leaving_ends_it_cleanly_on_both_sides() {
-    let (cluster, proxy) = alone().await;
+#[tokio::test(flavor = "current_thread")]
+async fn leaving_lets_it_go_on_to_the_deadline_and_ends_it_cleanly_on_both_sides() {
+    let capture = Capture::start("info", LogFormat::Json);
+    let cluster = Cluster::start(&[V1_36]).await;
+    let proxy = cluster.proxy().home("v136").flags(|args| {
+        args.shutdown_delay_duration = Some("100ms".into());
+        args.shutdown_timeout = Some("4s".into());
+    });
+    let proxy = proxy.start().await;
+    let address = proxy.address();
     let mut client = open(&proxy).await;
     let leaving = tokio::spawn(proxy.app.shutdown());
+    until("nobody is accepted", async || tokio::net::TcpStream::connect(address).await.err()).await;
+    client.send(b"still here").await;
+    assert_eq!(client.next(10).await, b"still here");
     assert_eq!(client.rest().await, (vec![], true));
     let seen = tunnel_at(&cluster, "v136", |tunnel| tunnel.ended.is_some()).await;
     assert_eq!(seen.ended, Some(Farewell::Clean));
     drop(client);
-    tokio::time::timeout(crate::kit::DEADLINE, leaving).await.expect("it waits for nobody else").unwrap();
+    timeout(DEADLINE, leaving).await.expect("it waits for nobody else").unwrap();
+    let path = EXEC.split('?').next().unwrap();
+    let line = capture.access_line(path).expect("its line is written before the process is gone");
+    assert_eq!((&line["end"], &line["bytes"]), (&"drained".into(), &15.into()), "{line}");
 }
 
 #[tokio::test]

@@ -156,3 +156,23 @@ async fn an_upgrade_is_one_access_line_at_its_end_and_metrics_all_the_while() {
     assert_eq!(proxy.metric("kube_peer_proxy_requests_total", &requests).await, 1.0);
     assert_eq!(proxy.target("v136").load.watches(), 0);
 }
+
+#[tokio::test]
+async fn a_tunnel_keeps_its_place_among_the_clients_connections() {
+    let cluster = crate::kit::Cluster::start(&[kube_peer_proxy::embedded::Recorded::V1_36]).await;
+    let proxy = cluster.proxy().home("v136").flags(|args| args.max_connections = Some("1".into()));
+    let proxy = proxy.start().await;
+    let mut client = upgrade(proxy.address(), EXEC).await;
+    client.send(b"hello").await;
+    assert_eq!(client.next(5).await, b"hello");
+    assert_eq!(proxy.metric("kube_peer_proxy_client_connections", &[]).await, 1.0);
+    let second = crate::kit::client::tls(proxy.address(), None, crate::kit::client::Protocol::H1).await;
+    assert!(second.is_err(), "there is one place");
+    client.finish().await;
+    client.rest().await;
+    drop(client);
+    until("the place is free", async || {
+        crate::kit::client::tls(proxy.address(), None, crate::kit::client::Protocol::H1).await.ok()
+    })
+    .await;
+}
