@@ -27,6 +27,12 @@
 //! [`discovery::render`]) and published by one atomic swap. Requests never parse discovery, and nothing that a
 //! request brought back enters the catalog.
 //!
+//! # Life of a configuration
+//!
+//! [`config`] reads and checks it whole, [`app`] makes of it what requests ([`proxy::policy`]), handshakes
+//! ([`tls::server`]) and connections to servers ([`servers::pool`]) go by. While we run, files that change go the same
+//! way: all is built before anything is swapped, and a request keeps the policy that it began with.
+//!
 //! # Floors
 //!
 //! An arrow between modules only goes down:

@@ -37,15 +37,13 @@ pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// ([`POOL_IDLE_TIMEOUT`]).
 pub const CLIENT_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Header lines of an HTTP/1.1 request; more is a 431.
-pub const MAX_HEADERS: usize = 100;
-
 /// Default. Requests under way that are not long-running; one more is a 429 with `Retry-After`. API servers have
 /// limits of their own (kube-apiserver: 600 by default); this one bounds what a server that hangs can pile up here.
 pub const MAX_REQUESTS_INFLIGHT: usize = 4_000;
 
-/// Default. Bytes that the head of one request may have; more is a 431. Go's server takes 1 MiB, but nothing that
-/// speaks to Kubernetes needs it: a large token has 8 KiB.
+/// Default. Bytes that the head of one request may have; more is a 431, and so are more than 100 lines of HTTP/1.1 (hyper's
+/// own limit). Go's server takes 1 MiB and any number of lines, but nothing that speaks to Kubernetes needs it: a
+/// large token has 8 KiB.
 pub const MAX_HEADER_BYTES: usize = 64 * KIB;
 
 /// Default. Streams that one client may have open on one HTTP/2 connection (kube-apiserver: 100 since 1.27.8, 250
@@ -85,6 +83,10 @@ pub const CLIENT_PING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A client that leaves a PING unanswered for this long is gone (kubernetes/kubernetes#121793 has the same).
 pub const CLIENT_PING_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// An HTTP/2 client that takes none of our bytes for so long is gone, too: behind them no PING gets through. Not so
+/// over HTTP/1.1, where somebody may just have stopped reading for a while.
+pub const CLIENT_STALL_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// When no connection can be accepted (no file descriptors, mostly), the next try waits this long.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);

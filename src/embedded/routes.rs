@@ -241,6 +241,7 @@ fn logged(peer: &Peer, parts: &Parts) -> LoggedRequest {
         remote: peer.remote,
         server_name: peer.server_name.clone(),
         certificate: !peer.certificates.is_empty(),
+        leaf: peer.certificates.first().cloned(),
         version: parts.version,
         method: parts.method.clone(),
         host: authority(parts),

@@ -21,8 +21,6 @@ pub enum UpgradeScript {
     Echo,
     /// So many bytes, then its end; then it reads until the client has ended, too.
     Say(usize),
-    /// The same, and closes both ways at once.
-    SayAndLeave(usize),
     /// Reads until the client has ended, then says so many bytes and ends.
     Listen(usize),
     /// Neither reads nor writes nor ends.
@@ -118,9 +116,10 @@ impl Start {
         let _ = match self.script {
             UpgradeScript::Echo => tunnel.echo().await,
             UpgradeScript::Say(bytes) => tunnel.say(bytes).await,
-            UpgradeScript::SayAndLeave(bytes) => tunnel.write(bytes).await,
             UpgradeScript::Listen(bytes) => tunnel.listen(bytes).await,
-            _ => std::future::pending().await,
+            UpgradeScript::Silent => std::future::pending().await,
+            // The others have said no; who goes on all the same is only watched.
+            _ => tunnel.read_to_end().await,
         };
     }
 }

@@ -31,6 +31,7 @@ use crate::{
 mod connection;
 mod gate;
 mod head_clock;
+mod impatient;
 mod proxy_protocol;
 
 pub use connection::{Connection, Turn};

@@ -73,7 +73,7 @@ impl Drop for Stub {
     }
 }
 
-fn acceptor() -> TlsAcceptor {
+pub(super) fn acceptor() -> TlsAcceptor {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(PKI.front_proxy_ca.cert().clone()).unwrap();

@@ -26,7 +26,7 @@ use tokio::{
 };
 use tower::{Service as _, ServiceExt as _};
 
-use super::{Handler, Limits, head_clock::HeadClock};
+use super::{Handler, Limits, head_clock::HeadClock, impatient::Impatient};
 use crate::{
     body::{Body, BoxError},
     discovery::catalog::Catalog,
@@ -209,6 +209,7 @@ where
             .max_local_error_reset_streams(limits::MAX_LOCAL_RESETS)
             .keep_alive_interval(limits::CLIENT_PING_INTERVAL)
             .keep_alive_timeout(limits::CLIENT_PING_TIMEOUT);
+        let io = Impatient::new(io, limits::CLIENT_STALL_TIMEOUT);
         to_its_end!(builder.serve_connection(TokioIo::new(io), service))
     } else {
         let io = HeadClock::new(io, Arc::clone(&own), limits.header_read_timeout);
@@ -217,7 +218,6 @@ where
             .timer(TokioTimer::new())
             // From the end of the last request; how long a head may take from its first byte, the clock says.
             .header_read_timeout(limits::CLIENT_IDLE_TIMEOUT.max(limits.header_read_timeout))
-            .max_headers(limits::MAX_HEADERS)
             .max_header_size(limits.max_header_bytes)
             .max_buf_size(limits.max_header_bytes)
             .half_close(false);
