@@ -8,6 +8,7 @@
 //! Here on servers in memory for some seconds; `real/watch_checker.rs` does it on real ones.
 
 pub mod check;
+pub mod counts;
 pub mod history;
 pub mod line;
 pub mod reflector;
