@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use kube_peer_proxy::api::user::{UserHeaders, UserInfo};
 use kube_peer_proxy::proxy::headers::{
-    FORWARDED_FOR, IdentityFilter, PEER_PROXIED, forwarded_for, strip_hop_by_hop, take_peer_proxied,
+    FORWARDED_FOR, IdentityFilter, PEER_PROXIED, forwarded_for, join_cookies, strip_hop_by_hop,
+    take_peer_proxied,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -27,8 +28,15 @@ const HOP_BY_HOP: [&str; 8] = [
     "http2-settings",
 ];
 /// What a client cannot name away.
-const PROTECTED: [&str; 6] =
-    ["authorization", "host", "content-length", "te", "audit-id", "x-kubernetes-peer-proxied"];
+const PROTECTED: [&str; 7] = [
+    "authorization",
+    "sec-websocket-protocol",
+    "host",
+    "content-length",
+    "te",
+    "audit-id",
+    "x-kubernetes-peer-proxied",
+];
 
 static USUAL: LazyLock<UserHeaders> = LazyLock::new(UserHeaders::default);
 static FILTER: LazyLock<IdentityFilter> = LazyLock::new(|| {
@@ -82,6 +90,11 @@ fuzz_target!(|input: &[u8]| {
     strip_hop_by_hop(&mut again);
     FILTER.strip(&mut again);
     assert_eq!(again, headers, "what is clean stays as it is");
+
+    join_cookies(&mut again);
+    let whole = values(&headers, &header::COOKIE).join(&b"; "[..]);
+    assert_eq!(values(&again, &header::COOKIE).join(&b"; "[..]), whole, "a cookie in one piece is the same");
+    assert!(values(&again, &header::COOKIE).len() <= 1);
 
     for trusted in [false, true] {
         let mut headers = headers.clone();

@@ -7,15 +7,10 @@ use super::client::Mode;
 use super::stage::{Stage, asked};
 
 const PROXIED: &str = "x-kubernetes-peer-proxied";
-/// Ends at each hop; `Transfer-Encoding` is the next hop's own.
-const HOP_BY_HOP: [&str; 6] = [
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "http2-settings",
-    "trailer",
-];
+/// End at each hop; `Transfer-Encoding` is the next hop's own.
+const HOP_BY_HOP: [&str; 5] =
+    ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "http2-settings"];
+const TOKEN_PROTOCOL: &[u8] = b"base64url.bearer.authorization.k8s.io.";
 const HEADERS_FRAME: u8 = 1;
 
 pub(super) fn check(stage: &Stage, mode: Mode, sent: &[u8], answer: &[u8]) {
@@ -46,6 +41,10 @@ pub(super) fn check(stage: &Stage, mode: Mode, sent: &[u8], answer: &[u8]) {
         let status = status.and_then(|rest| rest.get(..3)).unwrap_or_default();
         assert!(status.iter().all(u8::is_ascii_digit) && !status.is_empty(), "no answer of HTTP/1");
         assert_ne!(status, b"500");
+        assert_ne!(
+            status, b"502",
+            "a request that a server cannot read was sent on: {at_home:?} {at_peer:?}"
+        );
     }
     let (fleet, catalog) = (&stage.app.proxy.fleet, stage.app.proxy.book.catalog());
     assert_eq!(fleet.healthy(), fleet.all(), "no client can make us distrust a server");
@@ -58,6 +57,8 @@ fn check_request(stage: &Stage, mode: Mode, request: &LoggedRequest) {
         // On her connection she is jane and nobody else, and proves it by our certificate alone.
         assert_eq!(told, stage.jane, "I1: {request:?}");
         assert!(!request.headers.contains_key(header::AUTHORIZATION), "I13: {request:?}");
+        let protocols = values(&request.headers, "sec-websocket-protocol").concat();
+        assert_eq!(count(&protocols, TOKEN_PROTOCOL), 0, "I13: {request:?}");
     } else {
         assert!(told.is_empty(), "I1: {request:?}");
     }
@@ -65,8 +66,8 @@ fn check_request(stage: &Stage, mode: Mode, request: &LoggedRequest) {
     let anonymous = request.user.as_ref().is_none_or(|user| user.name == "system:anonymous");
     assert!(!anonymous || request.version == Version::HTTP_11, "I4: {request:?}");
 
-    for name in HOP_BY_HOP.iter().filter(|name| **name != "trailer") {
-        assert!(!request.headers.contains_key(*name), "I2: {name} in {request:?}");
+    for name in HOP_BY_HOP {
+        assert!(!request.headers.contains_key(name), "I2: {name} in {request:?}");
     }
     for upgrade in request.headers.get_all(header::UPGRADE) {
         assert!(upgrade == "websocket" || upgrade == "SPDY/3.1", "I5: {request:?}");

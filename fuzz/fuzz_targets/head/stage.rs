@@ -59,7 +59,7 @@ impl Stage {
         let store = Store::new();
         let start = async |name: &str, version| {
             let server = Server::builder(name).version(version).pki(&pki).store(Arc::clone(&store));
-            let server = server.token(TOKEN, user("bob", &["dev"]));
+            let server = server.token(TOKEN, user("bob", &["dev"])).test_endpoints(true);
             server.start(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a server")
         };
         let (home, peer) = (start("home", Recorded::V1_32).await, start("peer", Recorded::V1_36).await);
