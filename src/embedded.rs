@@ -48,6 +48,7 @@ mod store;
 mod target;
 mod testing;
 mod tls;
+mod upgrade;
 mod watch;
 
 pub use auth::user;
@@ -58,6 +59,7 @@ pub use log::{LoggedRequest, REMEMBERED, RequestLog};
 pub use recorded::Recorded;
 pub use server::{RunningServer, StartError};
 pub use store::{HISTORY, Store};
+pub use upgrade::{Farewell, LoggedTunnel, UpgradeScript};
 
 /// Where building a server begins.
 #[derive(Debug)]

@@ -27,6 +27,12 @@
 //! [`discovery::render`]) and published by one atomic swap. Requests never parse discovery, and nothing that a
 //! request brought back enters the catalog.
 //!
+//! # Life of a configuration
+//!
+//! [`config`] reads and checks it whole, [`app`] makes of it what requests ([`proxy::policy`]), handshakes
+//! ([`tls::server`]) and connections to servers ([`servers::pool`]) go by. While we run, files that change go the same
+//! way: all is built before anything is swapped, and a request keeps the policy that it began with.
+//!
 //! # Floors
 //!
 //! An arrow between modules only goes down:
@@ -43,7 +49,7 @@
 //! api         gvr · request info · discovery types · media types · Status · users: no I/O, no clock
 //! ```
 //!
-//! Below all of them: [`body`], [`drain`], [`limits`], [`metrics`], [`redact`]. Beside the house, using only what is pure:
+//! Below all of them: [`body`], [`descriptors`], [`drain`], [`limits`], [`metrics`], [`redact`]. Beside the house, using only what is pure:
 //! [`pki`] and [`embedded`], the API server in memory that the demo and the tests share.
 //!
 //! # Invariants
@@ -66,7 +72,7 @@
 //!   answers of 200 from the same server's `/readyz`.
 //! - **I8** Ignorance gives 503 with `Retry-After`, never 404. A *route-level* 404 from a server whose discovery
 //!   lists the thing is not passed on: the server is asked again what it serves, and the request is decided once
-//!   more.
+//!   more. What a node, a pod or a service answers through an API server is its own and passes.
 //! - **I9** Nothing is sent twice unless it provably was not processed.
 //! - **I10** Nobody reads a merged document whom home would refuse to read `/apis`.
 //! - **I11** No address that a request names is ever dialled, and redirects are never followed.
@@ -79,6 +85,7 @@ pub mod app;
 pub mod body;
 pub mod commands;
 pub mod config;
+pub mod descriptors;
 pub mod discovery;
 pub mod drain;
 pub mod embedded;

@@ -13,36 +13,64 @@ const MIB: usize = 1024 * KIB;
 
 // === From a client ===
 
-/// A TLS handshake that takes longer is given up.
+/// Default. Connections of clients at the same time; more are closed at once, so that a balancer takes another
+/// proxy.
+pub const MAX_CLIENT_CONNECTIONS: usize = 10_000;
+
+/// File descriptors that clients don't get: connections to API servers and the admin pages need some.
+pub const RESERVED_DESCRIPTORS: u64 = 64;
+
+/// File descriptors that not even connections to API servers get: for the admin pages, and to read files.
+pub const LAST_DESCRIPTORS: u64 = 16;
+
+/// Default. TLS handshakes in progress; one more, and the one that has lasted longest is given up.
+pub const MAX_HANDSHAKES: usize = 512;
+
+/// Default. A connection whose TLS handshake is not done by then (with the PROXY protocol's header, where there is
+/// one) is closed.
 pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A request head has to be complete this long after its first byte (HTTP/1.1) or after the connection
-/// began to be idle; slower ones are closed.
+/// Default. The head of an HTTP/1.1 request has to be complete this long after its first byte.
 pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes that the head of one request may have; more is a 431, and so are more than 100 lines of HTTP/1.1 (hyper's
+/// A client connection without a request for this long is closed (kube-apiserver: 90 s); after ours to the servers
+/// ([`POOL_IDLE_TIMEOUT`]).
+pub const CLIENT_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Default. Requests under way that are not long-running; one more is a 429 with `Retry-After`. API servers have
+/// limits of their own (kube-apiserver: 600 by default); this one bounds what a server that hangs can pile up here.
+pub const MAX_REQUESTS_INFLIGHT: usize = 4_000;
+
+/// Default. Bytes that the head of one request may have; more is a 431, and so are more than 100 lines of HTTP/1.1 (hyper's
 /// own limit). Go's server takes 1 MiB and any number of lines, but nothing that speaks to Kubernetes needs it: a
 /// large token has 8 KiB.
 pub const MAX_HEADER_BYTES: usize = 64 * KIB;
 
-/// Streams that one client may have open on one HTTP/2 connection (kube-apiserver: 100 since 1.27.8, 250
+/// Default. Streams that one client may have open on one HTTP/2 connection (kube-apiserver: 100 since 1.27.8, 250
 /// before). Higher than the servers' own, so that one client connection can use several of ours.
 pub const MAX_CLIENT_STREAMS: u32 = 250;
+
+/// The highest `--goaway-chance` (kube-apiserver has the same): one request in fifty.
+pub const MAX_GOAWAY_CHANCE: f64 = 0.02;
+
+/// Default. An upgraded connection (exec, attach, port-forward) over which nothing went for this long is ended, as
+/// kubelet's `--streaming-connection-idle-timeout` does.
+pub const UPGRADE_IDLE_TIMEOUT: Duration = Duration::from_secs(4 * 60 * 60);
 
 /// Bodies of requests and answers have no limit, for they are streamed: what is in memory at any time is
 /// bounded by the flow-control windows. This one is what a stream may have in flight before the other side
 /// has to take it.
-pub const STREAM_WINDOW: u32 = 1024 * 1024;
+pub const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// As [`STREAM_WINDOW`], for all streams of an HTTP/2 connection together.
-pub const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// Default. Requests that are not long-running end after this. A backstop behind the server's own 60 s
 /// (kube-apiserver `--request-timeout`), so that normally the server's answer is the one that is seen.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Bytes of an answer's body that wait for one stream's socket or window.
-pub const SEND_BUFFER: usize = 256 * KIB;
+pub const SEND_BUFFER: usize = 64 * KIB;
 
 /// Streams that a client may reset before we accepted them; more is an attack (CVE-2023-44487).
 pub const MAX_PENDING_RESETS: usize = 50;
@@ -63,8 +91,24 @@ pub const CLIENT_STALL_TIMEOUT: Duration = Duration::from_secs(45);
 /// When no connection can be accepted (no file descriptors, mostly), the next try waits this long.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// Requests under way have this long to finish once we are told to stop.
-pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// Default. So long after SIGTERM connections are still accepted, for balancers take a while to notice.
+pub const SHUTDOWN_DELAY: Duration = Duration::from_secs(5);
+
+/// Default. So long after SIGTERM requests under way may take; then watches and tunnels are ended. A pod is killed
+/// after 30 s.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// What was ended at [`SHUTDOWN_TIMEOUT`] has this long to be seen ending; what is left is cut.
+pub const SHUTDOWN_CUT: Duration = Duration::from_secs(2);
+
+/// A stream that never pauses, or a watch in the midst of an event, is ended this long after the others.
+pub const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Bytes of an audit ID; a longer one is replaced (`k8s.io/apiserver/pkg/endpoints/filters/audit_init.go`).
+pub const MAX_AUDIT_ID: usize = 64;
+
+/// Connections to each admin listener at the same time; more wait.
+pub const MAX_ADMIN_CONNECTIONS: usize = 16;
 
 /// What we tell clients to wait before they try again, in seconds (kube-apiserver says 1 as well).
 pub const RETRY_AFTER_SECONDS: u32 = 1;
@@ -153,13 +197,89 @@ pub const MAX_TOKEN_CONNECTIONS: usize = 64;
 /// each, hence more of them.
 pub const MAX_UNPROVEN_CONNECTIONS: usize = 256;
 
+/// Default. Upgraded connections to one server: each caller's exec, attach or port-forward has one of its own.
+pub const MAX_UPGRADE_CONNECTIONS: usize = 256;
+
+/// Streams on one HTTP/2 connection to a server, even if it allows more.
+pub const MAX_UPSTREAM_STREAMS: usize = 250;
+
+/// Streams that a connection which is not open yet is expected to allow (kube-apiserver's default).
+pub const EXPECTED_UPSTREAM_STREAMS: usize = 100;
+
+/// The share of all streams in use from which another connection is opened ahead.
+pub const OPEN_AHEAD: f64 = 0.8;
+
+/// A request waits this long for a stream when no further connection may be opened; 503 then.
+pub const QUEUE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Bytes of one answer that a server may have on the way to us unread. With [`SEND_BUFFER`] it is what a client that
+/// stops reading costs for each of its streams.
+pub const UPSTREAM_STREAM_WINDOW: u32 = 256 * 1024;
+
+/// Bytes of one request's body that wait for the server.
+pub const UPSTREAM_SEND_BUFFER: usize = 64 * KIB;
+
+/// Bytes of a request's body that are kept until its answer begins, to be sent to another server if this one provably
+/// did not process it.
+pub const REPLAY_LIMIT: usize = 64 * KIB;
+
+/// Bytes of the head of an answer.
+pub const MAX_ANSWER_HEADER_BYTES: u32 = 64 * 1024;
+
+/// Header lines of an HTTP/1.1 answer.
+pub const MAX_ANSWER_HEADERS: usize = 256;
+
+/// Further tries on connections to the same server, when one turns out to be closing.
+pub const MAX_RESENDS: usize = 2;
+
+/// Addresses of a server's name that are tried.
+pub const MAX_ADDRESSES: usize = 8;
+
+/// So long one address may keep us from trying the next as well (RFC 8305, section 5).
+pub const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+
+/// Idle time before the kernel probes a connection to a server, and between two probes.
+pub const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
+
 /// How long a token that a server accepted counts as proven there.
 pub const PROVEN_TOKEN_TTL: Duration = Duration::from_secs(60);
 
 /// How many proven tokens are remembered.
 pub const MAX_PROVEN_TOKENS: u64 = 10_000;
 
+// === Upgraded connections ===
+
+/// Bytes of a tunnel that are on their way in one direction; there are two of these buffers for each.
+pub const TUNNEL_BUFFER: usize = 16 * KIB;
+
+/// A tunnel of which one side has said its last ends when the other one is silent for this long.
+pub const TUNNEL_HALF_CLOSED: Duration = Duration::from_secs(5 * 60);
+
+/// A client has this long to take the 101, and what is left of a tunnel that ends has this long to get through.
+pub const TUNNEL_GRACE: Duration = Duration::from_secs(3);
+
+/// Bytes of an answer that refuses an upgrade; a longer one is a 502. kube-apiserver's are a `Status` of some 500.
+pub const MAX_REFUSED_UPGRADE_BYTES: usize = 64 * KIB;
+
+/// The body of an answer that refuses an upgrade is waited for this long.
+pub const REFUSED_UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+
 // === Configuration ===
 
 /// Bytes of a configuration file or of a PEM file; a bigger one is refused unread.
 pub const MAX_CONFIG_FILE_BYTES: u64 = MIB as u64;
+
+/// Default. How often the contents of the configuration's files are compared with what is in use.
+pub const RELOAD_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Changed files count only when two reads this far apart agree: whoever writes several files is done by then.
+pub const RELOAD_SETTLE: Duration = Duration::from_millis(200);
+
+/// Files that never settle are read as they are after so many tries.
+pub const MAX_RELOAD_SETTLES: usize = 25;
+
+/// How often it is looked for certificates that expire soon.
+pub const EXPIRY_CHECK_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A certificate that expires within this time is worth a warning.
+pub const EXPIRY_WARNING: Duration = Duration::from_secs(7 * 24 * 60 * 60);

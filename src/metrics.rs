@@ -9,9 +9,11 @@
 //! into them (I12).
 
 mod discovery;
+mod reload;
 mod requests;
 mod reroutes;
 mod servers;
+mod upgrades;
 
 use std::sync::Arc;
 
@@ -20,9 +22,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 pub use discovery::DiscoveryMetrics;
+pub use reload::{CertificateLabels, ReloadMetrics};
 pub use requests::{ClientMetrics, RequestMetrics, RequestRecorder};
 pub use reroutes::RerouteMetrics;
 pub use servers::{ConnectionsNow, ServerMetrics};
+pub use upgrades::{TunnelMetrics, UpgradeMetrics};
 
 /// A name from the configuration.
 pub type ServerName = Arc<str>;
@@ -41,6 +45,10 @@ pub struct Metrics {
     pub discovery: DiscoveryMetrics,
     /// API servers and the connections to them.
     pub servers: ServerMetrics,
+    /// Upgraded connections.
+    pub upgrades: UpgradeMetrics,
+    /// The configuration and its certificates.
+    pub reload: ReloadMetrics,
 }
 
 /// One more while it lives, one less when it is dropped.
@@ -64,6 +72,8 @@ impl Metrics {
         metrics.reroutes.register(registry);
         metrics.discovery.register(registry);
         metrics.servers.register(registry);
+        metrics.upgrades.register(registry);
+        metrics.reload.register(registry);
         metrics
     }
 }

@@ -1,16 +1,13 @@
 //! The path of a request, top to bottom.
 //!
 //! listener → TLS → [`admit`] → [`caller`] → request info → [`route`] → [`forward`], or for discovery
-//! [`authorize`] and the merged document.
+//! [`authorize`] and the merged document. A connection that the server switched to another protocol goes on as a
+//! tunnel ([`upgrade`]).
 
-use std::{
-    net::IpAddr,
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::sync::{Arc, atomic::AtomicU64};
 
+use arc_swap::ArcSwap;
 use http::{HeaderMap, Method, Request, Response, Uri, header, request::Parts, uri::Authority};
-use ipnet::IpNet;
 use rustls_pki_types::UnixTime;
 
 use crate::{
@@ -19,11 +16,12 @@ use crate::{
         request_info::{self, RequestInfo},
         status::{Encoding, Status},
     },
-    body::Body,
+    body::{self, Body},
     discovery::{
         catalog::{Book, Catalog, DiscoveryPath},
         refresh::Refresh,
     },
+    drain, limits,
     metrics::Metrics,
     servers::{
         TokenHasher,
@@ -38,62 +36,37 @@ pub mod forward;
 pub mod headers;
 pub mod home;
 pub mod listener;
+pub mod policy;
 pub mod record;
 pub mod route;
+pub mod seats;
+pub mod upgrade;
 
-use caller::{Authenticator, Caller};
-use headers::IdentityFilter;
+use caller::Caller;
 use home::Home;
 use listener::Connection;
+use policy::Policy;
+pub use policy::Reroute;
 use record::Record;
 use route::{Decision, Situation};
+use seats::{Seat, Seats};
+use upgrade::Wish;
 
 /// Paths by which a server tells of itself; only home can answer them for home.
 const HOME_ONLY: [&str; 5] = ["/healthz", "/livez", "/readyz", "/metrics", "/debug"];
 
-/// What an operator decides.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Which server a request goes to if that can serve it.
-    pub home: Home,
-    /// `--reroute`
-    pub reroute: Reroute,
-    /// `--merge`
-    pub merge: bool,
-    /// `--request-timeout`: until the answer to a short request begins.
-    pub request_timeout: Duration,
-    /// Clients whose `X-Forwarded-For` is believed, beside trusted front proxies.
-    pub trusted_proxies: Vec<IpNet>,
-    /// How long the answer to an I8 question is waited for.
-    pub recheck_timeout: Duration,
-}
-
-/// Whether requests are sent on to peers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reroute {
-    /// They are.
-    #[default]
-    On,
-    /// They are not, but it is logged and counted when they would be.
-    DryRun,
-    /// They are not.
-    Off,
-}
-
 /// Everything that a request needs; shared by all of them.
 pub struct Proxy {
-    /// See [`Settings`].
-    pub settings: Settings,
+    /// What an operator decides; a request keeps the one that it began with.
+    pub policy: ArcSwap<Policy>,
+    /// Which server a request goes to if that can serve it.
+    pub home: Home,
     /// The API servers.
     pub fleet: Fleet,
     /// What they serve.
     pub book: Arc<Book>,
     /// By number, the task that keeps the catalog right about a server.
     pub refresh: Vec<Refresh>,
-    /// Who is believed.
-    pub authenticator: Authenticator,
-    /// What no client may say.
-    pub identity_filter: Arc<IdentityFilter>,
     /// For tokens and authorizations.
     pub hasher: TokenHasher,
     /// Who may read discovery.
@@ -102,10 +75,15 @@ pub struct Proxy {
     pub served_generation: AtomicU64,
     /// What is counted.
     pub metrics: Metrics,
+    /// Short requests that are under way.
+    pub seats: Seats,
+    /// Whether we are on our way out.
+    pub drain: drain::Signal,
 }
 
 /// A request that was read and cleaned, ready to be sent on.
 struct Exchange {
+    policy: Arc<Policy>,
     method: Method,
     /// With the authority that the client asked for; without one, the server's own is sent.
     uri: Uri,
@@ -115,6 +93,8 @@ struct Exchange {
     home: usize,
     /// A peer sent it to us (I3).
     peer_proxied: bool,
+    /// What the connection is to become.
+    upgrade: Option<Wish>,
 }
 
 // === impl Proxy ===
@@ -123,6 +103,7 @@ impl Proxy {
     /// Answers one request. The connection it came on stands in its extensions.
     pub async fn handle(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
         let encoding = Encoding::preferred(request.headers());
+        let upgrade = upgrade::is_asked_for(&request);
         let mut record = Record::default();
         let mut response = match self.answer(request, &mut record).await {
             Ok(response) => response,
@@ -131,13 +112,17 @@ impl Proxy {
                 status.into_response(encoding)
             }
         };
+        if upgrade {
+            upgrade::end_unless_switched(&mut response);
+        }
         response.extensions_mut().insert(record);
         response
     }
 
     async fn answer(&self, request: Request<Body>, record: &mut Record) -> Result<Response<Body>, Status> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let authority = admit::admit(&parts)?;
+        let wish = Wish::of(&mut parts)?;
         let decoded = request_info::decode(parts.uri.path()).map_err(bad_path)?;
         let decoded = decoded.as_ref().to_owned();
         let info = RequestInfo::parse(&parts.method, parts.uri.path(), &decoded, parts.uri.query())
@@ -148,25 +133,51 @@ impl Proxy {
             .get::<Arc<Connection>>()
             .cloned()
             .ok_or_else(|| Status::internal("the request has no connection"))?;
-        let exchange = self.read(parts, authority, &connection)?;
+        let mut exchange = self.read(parts, authority, &connection)?;
+        exchange.upgrade = wish;
         record.called_by(&exchange.caller);
-        let body = headers::clean_trailers(body, &self.identity_filter);
+        let policy = Arc::clone(&exchange.policy);
+        let body = headers::clean_trailers(body, &policy.identity_filter);
 
         // The predicate of kube-apiserver knows one path that is no resource: profiles take their time.
+        let upgrade = exchange.upgrade.is_some();
         let long_running = info.is_long_running() || decoded.starts_with("/debug/pprof/");
+        let seat = if long_running { None } else { self.seat(&exchange)? };
         let answered = async {
             match self.merged_discovery(&decoded, &exchange) {
                 Some((path, form)) => self.discovery(path, form, &exchange, record).await,
                 None => self.forward(&info, &decoded, exchange, body, record).await,
             }
         };
-        if long_running {
-            return answered.await;
+        // An upgrade may last after its 101, not before it.
+        if long_running && !upgrade {
+            return Ok(body::until_over(answered.await?, self.drain.clone()));
         }
-        let limit = self.settings.request_timeout;
-        tokio::time::timeout(limit, answered).await.unwrap_or_else(|_| {
+        let limit = policy.settings.request_timeout;
+        let response = tokio::time::timeout(limit, answered).await.unwrap_or_else(|_| {
             Err(Status::timeout(format!("the API server did not begin its answer within {limit:?}")))
+        })?;
+        Ok(match seat {
+            Some(seat) => response.map(|body| body::watched(body, seat)),
+            None => response,
         })
+    }
+
+    /// A seat for a short request; `None` if nobody counts.
+    ///
+    /// # Errors
+    /// 429 if all are taken. As in kube-apiserver, that does not count for the cluster's masters: they are who
+    /// would have to find out why (`k8s.io/apiserver/pkg/server/filters/maxinflight.go`).
+    fn seat(&self, exchange: &Exchange) -> Result<Option<Seat>, Status> {
+        let Some(max) = exchange.policy.settings.max_requests_in_flight else { return Ok(None) };
+        if exchange.caller.is_master() {
+            return Ok(Some(self.seats.take_anyway()));
+        }
+        let full = || {
+            Status::too_many_requests("Too many requests, please try again later (--max-requests-inflight).")
+                .retry_after(limits::RETRY_AFTER_SECONDS)
+        };
+        self.seats.take(max).ok_or_else(full).map(Some)
     }
 
     /// Finds out the caller, and takes off whatever only a client would have put on (I1, I2).
@@ -177,19 +188,22 @@ impl Proxy {
         connection: &Connection,
     ) -> Result<Exchange, Status> {
         let Parts { method, uri, mut headers, .. } = parts;
-        let now = UnixTime::now();
-        let credentials = connection.credentials(&self.authenticator, now);
+        let policy = self.policy.load_full();
+        let (authenticator, now) = (&policy.authenticator, UnixTime::now());
+        let judged = connection.credentials(&policy, now);
+        let credentials = &judged.1;
         // Before anything is removed, for a front proxy's user stands in those very headers.
-        let caller = self.authenticator.caller(credentials, &headers, now)?;
+        let caller = authenticator.caller(credentials, &headers, now)?;
         let client = connection.remote.ip();
-        let trusted = self.authenticator.is_front_proxy(credentials, now) || self.is_trusted(client);
+        let trusted = authenticator.is_front_proxy(credentials, now) || policy.settings.trusts(client);
 
         headers::strip_hop_by_hop(&mut headers);
-        self.identity_filter.strip(&mut headers);
+        policy.identity_filter.strip(&mut headers);
         headers::join_cookies(&mut headers);
         headers.remove(header::HOST);
         if caller.is_known() {
             headers.remove(header::AUTHORIZATION);
+            upgrade::remove_token(&mut headers);
         }
         headers::forwarded_for(&mut headers, client, trusted);
         let peer_proxied = headers::take_peer_proxied(&mut headers);
@@ -198,13 +212,16 @@ impl Proxy {
         target.scheme = authority.as_ref().map(|_| http::uri::Scheme::HTTPS);
         target.authority = authority;
         let uri = Uri::from_parts(target).map_err(|error| Status::bad_request(error.to_string()))?;
-        let home = connection.home(&self.settings.home, &self.fleet, &self.book.catalog());
-        Ok(Exchange { method, uri, headers, caller, home, peer_proxied })
+        let home = connection.home(self.home, &self.fleet, &self.book.catalog());
+        Ok(Exchange { policy, method, uri, headers, caller, home, peer_proxied, upgrade: None })
     }
 
     /// Whether this is a request that the merged document answers.
     fn merged_discovery(&self, path: &str, exchange: &Exchange) -> Option<(DiscoveryPath, DiscoveryForm)> {
-        if !self.settings.merge || !matches!(exchange.method, Method::GET | Method::HEAD) {
+        if !exchange.policy.settings.merge
+            || exchange.upgrade.is_some()
+            || !matches!(exchange.method, Method::GET | Method::HEAD)
+        {
             return None;
         }
         let path = DiscoveryPath::of(path)?;
@@ -233,7 +250,7 @@ impl Proxy {
             is_resource: Catalog::speaks_of(info),
             home_only: HOME_ONLY.into_iter().any(below) || asks_for_nopeer(path, &exchange.headers),
             peer_proxied: exchange.peer_proxied,
-            reroute: self.settings.reroute != Reroute::Off,
+            reroute: exchange.policy.settings.reroute != Reroute::Off,
             home: exchange.home,
             all: self.fleet.all(),
             healthy: self.fleet.healthy(),
@@ -246,20 +263,17 @@ impl Proxy {
     pub fn explain(&self, info: &RequestInfo<'_>, path: &str, home: usize) -> (Decision, Arc<Catalog>) {
         let catalog = self.book.catalog();
         let exchange = Exchange {
+            policy: self.policy.load_full(),
             method: Method::GET,
             uri: Uri::default(),
             headers: HeaderMap::new(),
             caller: Caller::Anonymous,
             home,
             peer_proxied: false,
+            upgrade: None,
         };
         let situation = self.situation(info, path, &exchange, &catalog);
         (route::route(catalog.serving(info), situation), catalog)
-    }
-
-    fn is_trusted(&self, client: IpAddr) -> bool {
-        let client = client.to_canonical();
-        self.settings.trusted_proxies.iter().any(|net| net.contains(&client))
     }
 
     /// Names of servers, for people.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use rustls::ClientConfig;
 
 use crate::{
     api::{
@@ -23,7 +24,7 @@ pub mod source;
 mod tokens;
 
 use health::Health;
-use pool::{Event, Pool, SendError};
+use pool::{Event, Pool, SendError, SendErrorKind, Stats, UpgradeTls, Upgrades};
 use source::Load;
 use tokens::ProvenTokens;
 pub use tokens::{TokenHash, TokenHasher};
@@ -31,7 +32,7 @@ pub use tokens::{TokenHash, TokenHasher};
 /// `true` on a request says: sent on by a peer already, never send it on again (KEP-4020).
 pub const PEER_PROXIED: HeaderName = HeaderName::from_static("x-kubernetes-peer-proxied");
 
-/// The classes of upstream connections (I4). Upgrades will have a fresh connection each.
+/// The classes of upstream connections (I4).
 ///
 /// Beside the classes for callers there is one for our own requests, so that callers who fill theirs neither
 /// blind us nor look like a dead server.
@@ -45,6 +46,9 @@ pub enum Class {
     Unproven,
     /// As *identity*, for our own requests.
     Own,
+    /// HTTP/1.1, a fresh connection for each upgrade that nobody uses before or after it, with the front-proxy
+    /// certificate for callers whose identity we stamp and without it for all others.
+    Upgrade,
 }
 
 /// One API server.
@@ -63,7 +67,7 @@ pub struct Server {
     proven: ProvenTokens,
 }
 
-/// One pool for each [`Class`].
+/// The connections of each [`Class`].
 pub struct Pools {
     /// See [`Class::Identity`].
     pub identity: Arc<Pool>,
@@ -73,6 +77,20 @@ pub struct Pools {
     pub unproven: Arc<Pool>,
     /// See [`Class::Own`].
     pub own: Arc<Pool>,
+    /// See [`Class::Upgrade`].
+    pub upgrades: Upgrades,
+}
+
+/// How connections to one server begin, by what they show and what they speak.
+pub struct ServerTls {
+    /// With the front-proxy certificate: classes *identity* and *own*.
+    pub identity: Arc<ClientConfig>,
+    /// Without a certificate: class *token*.
+    pub token: Arc<ClientConfig>,
+    /// Without a certificate, HTTP/1.1 only: class *unproven*.
+    pub unproven: Arc<ClientConfig>,
+    /// HTTP/1.1 only: class *upgrade*.
+    pub upgrade: UpgradeTls,
 }
 
 /// Why our own request was not answered.
@@ -89,7 +107,7 @@ pub enum OwnRequestError {
 
 impl Class {
     /// Every class.
-    pub const ALL: [Self; 4] = [Self::Identity, Self::Token, Self::Unproven, Self::Own];
+    pub const ALL: [Self; 5] = [Self::Identity, Self::Token, Self::Unproven, Self::Own, Self::Upgrade];
 
     /// As in metrics.
     pub fn as_str(self) -> &'static str {
@@ -98,6 +116,7 @@ impl Class {
             Self::Token => "token",
             Self::Unproven => "unproven",
             Self::Own => "own",
+            Self::Upgrade => "upgrade",
         }
     }
 }
@@ -124,14 +143,48 @@ impl Server {
         }
     }
 
-    /// The connections of one class.
-    pub fn pool(&self, class: Class) -> &Arc<Pool> {
+    /// Connections that requests share; upgrades share none.
+    fn pool(&self, class: Class) -> Option<&Arc<Pool>> {
         match class {
-            Class::Identity => &self.pools.identity,
-            Class::Token => &self.pools.token,
-            Class::Unproven => &self.pools.unproven,
-            Class::Own => &self.pools.own,
+            Class::Identity => Some(&self.pools.identity),
+            Class::Token => Some(&self.pools.token),
+            Class::Unproven => Some(&self.pools.unproven),
+            Class::Own => Some(&self.pools.own),
+            Class::Upgrade => None,
         }
+    }
+
+    /// From now on connections begin so. Whatever is under way goes on. If the CAs are the `same_cas` as before,
+    /// connections that show no certificate stay.
+    pub fn rekey(&self, ServerTls { identity, token, unproven, upgrade }: ServerTls, same_cas: bool) {
+        self.pools.identity.rekey(Arc::clone(&identity));
+        self.pools.own.rekey(identity);
+        self.pools.upgrades.rekey(upgrade);
+        if !same_cas {
+            self.pools.token.rekey(token);
+            self.pools.unproven.rekey(unproven);
+        }
+    }
+
+    /// Sends a request over a connection of this class; see [`Pool::send`].
+    ///
+    /// # Errors
+    /// If no answer came, and always in the class of upgrades, which has [`Server::upgrades`].
+    pub async fn send(&self, class: Class, request: Request<Body>) -> Result<Response<Body>, SendError> {
+        match self.pool(class) {
+            Some(pool) => pool.send(request).await,
+            None => Err(SendError::new(SendErrorKind::Unprocessed, "an upgrade is no request like others")),
+        }
+    }
+
+    /// The upgraded connections.
+    pub fn upgrades(&self) -> &Upgrades {
+        &self.pools.upgrades
+    }
+
+    /// The connections of one class, as they are now.
+    pub fn connections(&self, class: Class) -> Stats {
+        self.pool(class).map_or_else(|| self.pools.upgrades.stats(), |pool| pool.stats())
     }
 
     /// Whether this server accepted the token lately.
@@ -176,9 +229,8 @@ impl Server {
 
     /// Nothing comes from the server any more: every exchange with it ends now, so that clients go elsewhere.
     pub fn close_connections(&self) {
-        for class in Class::ALL {
-            self.pool(class).close_all();
-        }
+        Class::ALL.into_iter().filter_map(|class| self.pool(class)).for_each(|pool| pool.close_all());
+        self.pools.upgrades.close_all();
     }
 }
 

@@ -7,6 +7,7 @@ use rustls::crypto::CryptoProvider;
 pub mod certificate;
 pub mod client;
 pub mod server;
+pub mod suites;
 
 /// The one cryptography provider, given to every configuration explicitly.
 pub fn provider() -> Arc<CryptoProvider> {

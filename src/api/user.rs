@@ -10,6 +10,8 @@ pub const ANONYMOUS: &str = "system:anonymous";
 pub const ALL_AUTHENTICATED: &str = "system:authenticated";
 /// The group of the anonymous user.
 pub const ALL_UNAUTHENTICATED: &str = "system:unauthenticated";
+/// The group that may do everything (`k8s.io/apiserver/pkg/authentication/user/user.go`).
+pub const MASTERS: &str = "system:masters";
 /// The extra key under which a client certificate's fingerprint is kept (KEP-4193).
 pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 

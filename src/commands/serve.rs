@@ -5,10 +5,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     app::{App, Listeners},
     config::{Config, ServeArgs},
+    descriptors,
     ops::telemetry,
 };
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT, and leaves in good order; a second one ends it at once.
 ///
 /// # Errors
 /// [`crate::config::Invalid`] if the configuration has faults; anything else that keeps it from running.
@@ -18,21 +19,36 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    if let Err(error) = descriptors::raise() {
+        tracing::warn!(%error, "the limit of file descriptors stays as it is");
+    }
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
         let listeners = Listeners::bind(&loaded.config).await?;
         let app = App::build(&loaded, listeners)?;
+        let reloader = app.reloader.clone();
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                reloader.check_now();
+            }
+        });
         for address in &app.addresses {
             tracing::info!(%address, "listening");
         }
         tracing::info!(address = %app.admin, "admin pages");
+        let mut told = async || {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        told().await;
+        tracing::info!("leaving; a second signal ends it at once");
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            () = app.shutdown() => Ok(()),
+            () = told() => anyhow::bail!("ended at once by a second signal; what was under way is lost"),
         }
-        tracing::info!("stopping");
-        app.shutdown().await;
-        Ok(())
     })
 }

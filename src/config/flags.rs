@@ -15,7 +15,7 @@ const OPERATING: &str = "Operating";
 /// Shown below the flags.
 const BELOW: &str = "\
 Each flag can also be given as an environment variable (--stale-after as KUBE_PEER_PROXY_STALE_AFTER; lists \
-separated by commas) or in the configuration file (staleAfter). A flag counts more than the environment, and that \
+separated by commas, those of --tls-sni-cert-key by semicolons) or in the configuration file (staleAfter). A flag counts more than the environment, and that \
 more than the file; `config print` shows what results. Paths in the file begin where it lies.
 
 Instead of --api-server the file has apiServers, a list with, for each: name, url, caFile, serverName, \
@@ -33,7 +33,13 @@ Keys that only the file has:
   poolIdleTimeout           a connection without a request for this long is closed
   maxIdentityConnections    connections to one server for callers whose identity we hand on
   maxTokenConnections       connections to one server for callers with tokens that it accepts
-  maxUnprovenConnections    connections to one server for everybody else";
+  maxUnprovenConnections    connections to one server for everybody else
+  maxUpgradeConnections     upgraded connections (exec, attach, port-forward) to one server
+  maxHeaderBytes            the longest head of a request
+  headerReadTimeout         a head that takes longer to arrive is given up
+  tlsHandshakeTimeout       a handshake with a client that takes longer is given up
+  maxHandshakes             handshakes with clients at the same time; others wait
+  reloadCheckInterval       how often this file and all that it names are looked at for changes";
 
 /// Everything that `serve` can be told on the command line; `config check` and `config print` take the same.
 #[derive(Args, Clone, Debug, Default)]
@@ -55,6 +61,33 @@ pub struct ServeArgs {
     /// Private key of the serving certificate (PEM)
     #[arg(long, value_name = "FILE", help_heading = LISTENING)]
     pub tls_private_key_file: Option<String>,
+    /// Lowest TLS version of clients: VersionTLS12 or VersionTLS13 [default: VersionTLS12]
+    #[arg(long, value_name = "VERSION", help_heading = LISTENING)]
+    pub tls_min_version: Option<String>,
+    /// Cipher suites of TLS 1.2, by their IANA names; those of TLS 1.3 can be named, but are always there
+    /// [default: all that are supported, of which none is weak]
+    #[arg(long, value_name = "SUITE", value_delimiter = ',', help_heading = LISTENING)]
+    pub tls_cipher_suites: Vec<String>,
+    /// Certificate and key for clients that ask for certain names, as CERT,KEY:NAME,*.NAME; without names those of the
+    /// certificate count, an exact name counts more than a wildcard; can be repeated
+    #[arg(long, value_name = "CERT,KEY[:NAMES]", help_heading = LISTENING)]
+    pub tls_sni_cert_key: Vec<String>,
+    /// Networks of load balancers that must begin each connection with a PROXY protocol header [default: none]
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', help_heading = LISTENING)]
+    pub proxy_protocol_from: Vec<String>,
+    /// Client connections at the same time [default: 10000]
+    #[arg(long, value_name = "NUMBER", help_heading = LISTENING)]
+    pub max_connections: Option<String>,
+    /// Client connections from one address at the same time; 0: no limit [default: 0]
+    #[arg(long, value_name = "NUMBER", help_heading = LISTENING)]
+    pub max_connections_per_source: Option<String>,
+    /// Requests that a client may have under way on one HTTP/2 connection [default: 250]
+    #[arg(long, value_name = "NUMBER", help_heading = LISTENING)]
+    pub http2_max_streams_per_connection: Option<String>,
+    /// Chance, 0 to 0.02, that an HTTP/2 client is told to connect anew after a request, so that load balancers can
+    /// spread clients again [default: 0]
+    #[arg(long, value_name = "CHANCE", help_heading = LISTENING)]
+    pub goaway_chance: Option<String>,
 
     /// CAs of client certificates; without it callers can't be known by theirs
     #[arg(long, value_name = "FILE", help_heading = CALLERS)]
@@ -135,6 +168,19 @@ pub struct ServeArgs {
     /// Limit for requests that are not long-running [default: 75s]
     #[arg(long, value_name = "DURATION", help_heading = REQUESTS)]
     pub request_timeout: Option<String>,
+    /// Requests under way at the same time that are not long-running; others get 429; 0: no limit [default: 4000]
+    #[arg(long, value_name = "NUMBER", help_heading = REQUESTS)]
+    pub max_requests_inflight: Option<String>,
+    /// An upgraded connection (exec, attach, port-forward) that is silent for this long is ended; 0: never
+    /// [default: 4h]
+    #[arg(long, value_name = "DURATION", help_heading = REQUESTS)]
+    pub upgrade_idle_timeout: Option<String>,
+    /// How long clients are still accepted after SIGTERM, while /readyz fails already [default: 5s]
+    #[arg(long, value_name = "DURATION", help_heading = REQUESTS)]
+    pub shutdown_delay_duration: Option<String>,
+    /// How long after SIGTERM watches and upgraded connections are ended; not shorter than the delay [default: 25s]
+    #[arg(long, value_name = "DURATION", help_heading = REQUESTS)]
+    pub shutdown_timeout: Option<String>,
 
     /// Loopback address of the admin pages, metrics and health [default: 127.0.0.1:8090]
     #[arg(long, value_name = "IP:PORT", help_heading = OPERATING)]
@@ -163,6 +209,14 @@ impl ServeArgs {
             "secure-port" => self.secure_port.as_slice(),
             "tls-cert-file" => self.tls_cert_file.as_slice(),
             "tls-private-key-file" => self.tls_private_key_file.as_slice(),
+            "tls-min-version" => self.tls_min_version.as_slice(),
+            "tls-cipher-suites" => &self.tls_cipher_suites,
+            "tls-sni-cert-key" => &self.tls_sni_cert_key,
+            "proxy-protocol-from" => &self.proxy_protocol_from,
+            "max-connections" => self.max_connections.as_slice(),
+            "max-connections-per-source" => self.max_connections_per_source.as_slice(),
+            "http2-max-streams-per-connection" => self.http2_max_streams_per_connection.as_slice(),
+            "goaway-chance" => self.goaway_chance.as_slice(),
             "client-ca-file" => self.client_ca_file.as_slice(),
             "requestheader-client-ca-file" => self.requestheader_client_ca_file.as_slice(),
             "requestheader-allowed-names" => &self.requestheader_allowed_names,
@@ -188,6 +242,10 @@ impl ServeArgs {
             "merge" => self.merge.as_slice(),
             "reroute" => self.reroute.as_slice(),
             "request-timeout" => self.request_timeout.as_slice(),
+            "max-requests-inflight" => self.max_requests_inflight.as_slice(),
+            "upgrade-idle-timeout" => self.upgrade_idle_timeout.as_slice(),
+            "shutdown-delay-duration" => self.shutdown_delay_duration.as_slice(),
+            "shutdown-timeout" => self.shutdown_timeout.as_slice(),
             "admin-bind-address" => self.admin_bind_address.as_slice(),
             "metrics-bind-address" => self.metrics_bind_address.as_slice(),
             "log-level" => self.log_level.as_slice(),

@@ -7,7 +7,11 @@ use serde_json::{Map, Value, json};
 
 use super::duration::{format, format_bytes};
 use super::settings::file_key;
-use super::{Config, Home, HomePreference, LogFormat, PeerSource, Reroute, ServerConfig, UserHeaders};
+use super::{
+    ClientLimits, Config, Home, HomePreference, Listen, LogFormat, PeerSource, Reroute, ServerConfig,
+    SniCertificate, UserHeaders,
+};
+use crate::tls::suites;
 
 /// See [`Config::to_yaml`].
 pub(super) fn to_yaml(config: &Config) -> String {
@@ -16,10 +20,11 @@ pub(super) fn to_yaml(config: &Config) -> String {
 }
 
 /// Everything that counts, defaults included, under the keys of the file.
-fn document(config: &Config) -> Map<String, Value> {
+pub(super) fn document(config: &Config) -> Map<String, Value> {
     // Whoever adds a field is made to print it.
     let Config {
         listen,
+        clients,
         callers,
         servers,
         home,
@@ -31,13 +36,14 @@ fn document(config: &Config) -> Map<String, Value> {
         connections,
         reroute,
         request_timeout,
+        max_requests_inflight,
+        upgrade_idle_timeout,
+        shutdown,
         operating,
     } = config;
     let mut file = File::default();
-    file.put("bind-address", listen.bind.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>());
-    file.put("secure-port", listen.bind.first().map(|address| address.port()));
-    file.put("tls-cert-file", path(&listen.cert_file));
-    file.put("tls-private-key-file", path(&listen.key_file));
+    put_listen(&mut file, listen);
+    put_clients(&mut file, clients);
 
     file.put("client-ca-file", callers.client_ca_file.as_deref().map(path));
     if let Some(front_proxy) = &callers.front_proxy {
@@ -93,6 +99,7 @@ fn document(config: &Config) -> Map<String, Value> {
     file.put("max-identity-connections", connections.max_identity);
     file.put("max-token-connections", connections.max_token);
     file.put("max-unproven-connections", connections.max_unproven);
+    file.put("max-upgrade-connections", connections.max_upgrade);
 
     file.put(
         "reroute",
@@ -103,6 +110,10 @@ fn document(config: &Config) -> Map<String, Value> {
         },
     );
     file.put("request-timeout", format(*request_timeout));
+    file.put("max-requests-inflight", max_requests_inflight.unwrap_or(0));
+    file.put("upgrade-idle-timeout", format(upgrade_idle_timeout.unwrap_or_default()));
+    file.put("shutdown-delay-duration", format(shutdown.delay));
+    file.put("shutdown-timeout", format(shutdown.timeout));
 
     file.put("admin-bind-address", operating.admin_bind.to_string());
     file.put("metrics-bind-address", operating.metrics_bind.map(|address| address.to_string()));
@@ -115,7 +126,46 @@ fn document(config: &Config) -> Map<String, Value> {
         },
     );
     file.put("access-log", on_off(operating.access_log));
+    file.put("reload-check-interval", format(operating.reload_check_interval));
     file.0
+}
+
+fn put_listen(file: &mut File, listen: &Listen) {
+    let Listen { bind, cert_file, key_file, min_version, cipher_suites, sni } = listen;
+    file.put("bind-address", bind.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>());
+    file.put("secure-port", bind.first().map(|address| address.port()));
+    file.put("tls-cert-file", path(cert_file));
+    file.put("tls-private-key-file", path(key_file));
+    file.put("tls-min-version", min_version.name());
+    file.put("tls-cipher-suites", cipher_suites.iter().map(|suite| suites::name(*suite)).collect::<Vec<_>>());
+    let sni = sni.iter().map(|SniCertificate { cert_file, key_file, names }| {
+        let colon = if names.is_empty() { "" } else { ":" };
+        format!("{},{}{colon}{}", path(cert_file), path(key_file), names.join(","))
+    });
+    file.put("tls-sni-cert-key", sni.collect::<Vec<_>>());
+}
+
+fn put_clients(file: &mut File, clients: &ClientLimits) {
+    let ClientLimits {
+        max_connections,
+        max_connections_per_source,
+        max_handshakes,
+        handshake_timeout,
+        header_read_timeout,
+        max_header_bytes,
+        max_streams,
+        proxy_protocol_from,
+        goaway_chance,
+    } = clients;
+    file.put("proxy-protocol-from", proxy_protocol_from.iter().map(ToString::to_string).collect::<Vec<_>>());
+    file.put("max-connections", max_connections);
+    file.put("max-connections-per-source", max_connections_per_source.unwrap_or(0));
+    file.put("max-handshakes", max_handshakes);
+    file.put("tls-handshake-timeout", format(*handshake_timeout));
+    file.put("header-read-timeout", format(*header_read_timeout));
+    file.put("max-header-bytes", format_bytes(*max_header_bytes));
+    file.put("http2-max-streams-per-connection", max_streams);
+    file.put("goaway-chance", goaway_chance);
 }
 
 fn server(server: &ServerConfig) -> Value {

@@ -182,6 +182,17 @@ impl Settings<'_> {
         self.value(found, name, default, |text| values::count_in(text, &range))
     }
 
+    /// A count of which 0 means that there is no limit.
+    pub(super) fn limit(
+        &self,
+        found: &mut Findings,
+        name: &str,
+        default: Option<usize>,
+        range: RangeInclusive<usize>,
+    ) -> Option<usize> {
+        self.value(found, name, default, |text| values::limit_in(text, &range))
+    }
+
     pub(super) fn socket(&self, found: &mut Findings, name: &str) -> Option<SocketAddr> {
         self.optional(found, name, values::socket)
     }

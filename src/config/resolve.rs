@@ -6,38 +6,51 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::document::{self, Table};
-use super::material::Certificates;
+use super::material::{Certificates, Files};
 use super::read::{Findings, KeyPairAt};
 use super::servers::{self, Servers};
 use super::settings::{Settings, file_key, file_keys, variable};
 use super::{
     Callers, Config, Connections, Discovery, FrontProxy, Health, Home, HomePreference, Invalid, Listen,
-    Loaded, LogFormat, Material, Operating, PeerSource, Reroute, ServeArgs, duration, values,
+    LogFormat, Material, Operating, PeerSource, Reroute, ServeArgs, Shutdown, duration, listening, values,
 };
 use crate::limits;
 
-const SHORT: Duration = Duration::from_millis(10);
-const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const SHORT: Duration = Duration::from_millis(10);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// See [`Config::load_with`].
-pub(super) fn resolve(args: &ServeArgs, env: Env<'_>) -> Result<Loaded, Invalid> {
+/// A configuration without a fault.
+pub(super) struct Resolved {
+    pub(super) config: Config,
+    pub(super) material: Material,
+    pub(super) warnings: Vec<String>,
+}
+
+/// See [`Config::load_with`]. The files are those that were read, whatever was found.
+pub(super) fn resolve(args: &ServeArgs, env: Env<'_>) -> (Result<Resolved, Invalid>, Files) {
     let mut found = Findings::default();
-    let (file, path) = read_file(args, env, &mut found);
+    let built = attempt(args, env, &mut found);
+    let result = match built {
+        Some((config, material)) if found.faults.is_empty() => {
+            Ok(Resolved { config, material, warnings: found.warnings })
+        }
+        _ => Err(Invalid { faults: found.faults }),
+    };
+    (result, found.files)
+}
+
+fn attempt(args: &ServeArgs, env: Env<'_>, found: &mut Findings) -> Option<(Config, Material)> {
+    let (file, path) = read_file(args, env, found);
     if !found.faults.is_empty() {
         // Whatever else is missing may well be in the file that couldn't be read.
-        return Err(Invalid { faults: found.faults });
+        return None;
     }
     let mut settings = Settings::new(args, env, file, path.as_deref());
     settings.unknown_keys(&mut found.faults);
-    match build(&mut settings, &mut found) {
-        Some((config, material)) if found.faults.is_empty() => {
-            Ok(Loaded { config, material, warnings: found.warnings })
-        }
-        _ => Err(Invalid { faults: found.faults }),
-    }
+    build(&mut settings, found)
 }
 
 /// The configuration file as a table, and where it is; an empty table if there is none.
@@ -64,7 +77,10 @@ fn read_file(args: &ServeArgs, env: Env<'_>, found: &mut Findings) -> (Table, Op
 /// Everything; none if something is missing without which there is no configuration, and a fault says so.
 fn build(s: &mut Settings<'_>, found: &mut Findings) -> Option<(Config, Material)> {
     let bind = bind(s, found);
-    let serving = serving(s, found);
+    let serving = listening::serving(s, found);
+    let (min_version, cipher_suites) = listening::tls(s, found);
+    let (sni, sni_pairs) = listening::sni(s, found).into_iter().unzip();
+    let clients = listening::clients(s, found);
     let (callers, client_ca, front_proxy_ca) = callers(s, found);
     let servers = servers::servers(s, found);
     let home = home(s, &servers, found);
@@ -79,12 +95,20 @@ fn build(s: &mut Settings<'_>, found: &mut Findings) -> Option<(Config, Material
     let reroute = [("on", Reroute::On), ("dry-run", Reroute::DryRun), ("off", Reroute::Off)];
     let reroute = s.choice(found, "reroute", &reroute);
     let request_timeout = s.duration(found, "request-timeout", limits::REQUEST_TIMEOUT, SHORT..=DAY);
+    let most = Some(limits::MAX_REQUESTS_INFLIGHT);
+    let max_requests_inflight = s.limit(found, "max-requests-inflight", most, 1..=1_000_000);
+    let upgrade_idle_timeout =
+        s.value(found, "upgrade-idle-timeout", Some(limits::UPGRADE_IDLE_TIMEOUT), |text| {
+            values::patience_in(text, &(SHORT..=30 * DAY))
+        });
+    let shutdown = shutdown(s, found);
     let operating = operating(s, &bind, found);
 
     let KeyPairAt { cert_file, key_file, pair: serving } = serving?;
     let (servers, server_material) = servers.list.into_iter().unzip();
     let config = Config {
-        listen: Listen { bind, cert_file, key_file },
+        listen: Listen { bind, cert_file, key_file, min_version, cipher_suites, sni },
+        clients,
         callers,
         servers,
         home,
@@ -96,9 +120,12 @@ fn build(s: &mut Settings<'_>, found: &mut Findings) -> Option<(Config, Material
         connections,
         reroute,
         request_timeout,
+        max_requests_inflight,
+        upgrade_idle_timeout,
+        shutdown,
         operating,
     };
-    Some((config, Material { serving, client_ca, front_proxy_ca, servers: server_material }))
+    Some((config, Material { serving, sni: sni_pairs, client_ca, front_proxy_ca, servers: server_material }))
 }
 
 fn bind(s: &Settings<'_>, found: &mut Findings) -> Vec<SocketAddr> {
@@ -106,19 +133,6 @@ fn bind(s: &Settings<'_>, found: &mut Findings) -> Vec<SocketAddr> {
     let any = vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
     let addresses = s.list(found, "bind-address", any, values::ip);
     addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect()
-}
-
-fn serving(s: &Settings<'_>, found: &mut Findings) -> Option<KeyPairAt> {
-    const NAMES: [&str; 2] = ["tls-cert-file", "tls-private-key-file"];
-    match NAMES.map(|name| s.given(name)) {
-        [Some(cert), Some(key)] => found.key_pair(&cert, &key),
-        given => {
-            for (name, _) in NAMES.into_iter().zip(&given).filter(|(_, given)| given.is_none()) {
-                found.fault(s.key(name), "is missing: clients come in through TLS only");
-            }
-            None
-        }
-    }
 }
 
 type CallersAndCas = (Callers, Option<Arc<Certificates>>, Option<Arc<Certificates>>);
@@ -253,7 +267,24 @@ fn connections(s: &Settings<'_>, found: &mut Findings) -> Connections {
         max_identity: s.count(found, "max-identity-connections", default.max_identity, 1..=10_000),
         max_token: s.count(found, "max-token-connections", default.max_token, 1..=10_000),
         max_unproven: s.count(found, "max-unproven-connections", default.max_unproven, 1..=10_000),
+        max_upgrade: s.count(found, "max-upgrade-connections", default.max_upgrade, 1..=10_000),
     }
+}
+
+fn shutdown(s: &Settings<'_>, found: &mut Findings) -> Shutdown {
+    let default = Shutdown::default();
+    let delay = s.duration(found, "shutdown-delay-duration", default.delay, Duration::ZERO..=60 * MINUTE);
+    let timeout = s.duration(found, "shutdown-timeout", default.timeout, Duration::ZERO..=DAY);
+    if timeout < delay {
+        let message = format!(
+            "{} is shorter than {} ({}): watches would end while clients are still accepted",
+            duration::format(timeout),
+            s.key("shutdown-delay-duration"),
+            duration::format(delay)
+        );
+        found.fault(s.key("shutdown-timeout"), message);
+    }
+    Shutdown { delay, timeout }
 }
 
 fn operating(s: &Settings<'_>, bind: &[SocketAddr], found: &mut Findings) -> Operating {
@@ -264,6 +295,12 @@ fn operating(s: &Settings<'_>, bind: &[SocketAddr], found: &mut Findings) -> Ope
         log_filter: s.value(found, "log-level", default.log_filter, values::log_filter),
         log_format: s.choice(found, "log-format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]),
         access_log: s.on_off(found, "access-log", default.access_log),
+        reload_check_interval: s.duration(
+            found,
+            "reload-check-interval",
+            default.reload_check_interval,
+            SHORT..=60 * MINUTE,
+        ),
     };
     if !operating.admin_bind.ip().is_loopback() {
         let message = format!(

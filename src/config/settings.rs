@@ -17,6 +17,14 @@ pub(super) const FLAGS: Keys = &[
     ("secure-port", Shape::Text),
     ("tls-cert-file", Shape::Text),
     ("tls-private-key-file", Shape::Text),
+    ("tls-min-version", Shape::Text),
+    ("tls-cipher-suites", Shape::Texts),
+    ("tls-sni-cert-key", Shape::Texts),
+    ("proxy-protocol-from", Shape::Texts),
+    ("max-connections", Shape::Text),
+    ("max-connections-per-source", Shape::Text),
+    ("http2-max-streams-per-connection", Shape::Text),
+    ("goaway-chance", Shape::Text),
     ("client-ca-file", Shape::Text),
     ("requestheader-client-ca-file", Shape::Text),
     ("requestheader-allowed-names", Shape::Texts),
@@ -42,6 +50,10 @@ pub(super) const FLAGS: Keys = &[
     ("merge", Shape::Text),
     ("reroute", Shape::Text),
     ("request-timeout", Shape::Text),
+    ("max-requests-inflight", Shape::Text),
+    ("upgrade-idle-timeout", Shape::Text),
+    ("shutdown-delay-duration", Shape::Text),
+    ("shutdown-timeout", Shape::Text),
     ("admin-bind-address", Shape::Text),
     ("metrics-bind-address", Shape::Text),
     ("log-level", Shape::Text),
@@ -63,6 +75,12 @@ pub(super) const FILE_ONLY: Keys = &[
     ("max-identity-connections", Shape::Text),
     ("max-token-connections", Shape::Text),
     ("max-unproven-connections", Shape::Text),
+    ("max-upgrade-connections", Shape::Text),
+    ("max-header-bytes", Shape::Text),
+    ("header-read-timeout", Shape::Text),
+    ("tls-handshake-timeout", Shape::Text),
+    ("max-handshakes", Shape::Text),
+    ("reload-check-interval", Shape::Text),
 ];
 
 /// What the file says about one API server.
@@ -167,7 +185,7 @@ impl<'a> Settings<'a> {
             }
             if let Some((key, text)) = from_environment(name, env) {
                 let values = if is_list(name) {
-                    text.split(',').map(|item| item.trim().to_owned()).collect()
+                    text.split(separator(name)).map(|item| item.trim().to_owned()).collect()
                 } else {
                     vec![text]
                 };
@@ -241,6 +259,17 @@ fn is_flag(name: &str) -> bool {
 
 fn is_list(name: &str) -> bool {
     FLAGS.iter().any(|(flag, shape)| *flag == name && matches!(shape, Shape::Texts))
+}
+
+/// Every environment variable that means something.
+pub(super) fn variables() -> impl Iterator<Item = String> {
+    let names = FLAGS.iter().map(|(name, _)| *name).chain(["config"]);
+    names.map(variable).chain(["RUST_LOG".to_owned()])
+}
+
+/// What stands between the items of a list in the environment. An SNI certificate has commas of its own.
+fn separator(name: &str) -> char {
+    if name == "tls-sni-cert-key" { ';' } else { ',' }
 }
 
 /// All keys of the file. `api-server` is a flag only: the file has `apiServers`.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use rustls::CipherSuite;
 use rustls_pki_types::ServerName;
 use url::Url;
 
@@ -13,14 +14,17 @@ use crate::limits;
 pub use crate::{
     api::user::UserHeaders,
     ops::telemetry::LogFormat,
-    proxy::{Reroute, home::Preference as HomePreference},
+    proxy::{Reroute, home::Preference as HomePreference, listener::Limits as ClientLimits},
+    tls::suites::MinVersion,
 };
 
 /// What the proxy is to do. Paths are absolute.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Where clients come in.
     pub listen: Listen,
+    /// What a client may ask of us.
+    pub clients: ClientLimits,
     /// How they are known.
     pub callers: Callers,
     /// The API servers, at least one, in the order of the configuration; names and addresses are unique.
@@ -43,6 +47,12 @@ pub struct Config {
     pub reroute: Reroute,
     /// Limit for requests that are not long-running.
     pub request_timeout: Duration,
+    /// Requests under way that are not long-running; none: no limit.
+    pub max_requests_inflight: Option<usize>,
+    /// An upgraded connection that is silent for this long is ended; none: never.
+    pub upgrade_idle_timeout: Option<Duration>,
+    /// How we leave.
+    pub shutdown: Shutdown,
     /// Admin pages, metrics, logs.
     pub operating: Operating,
 }
@@ -56,6 +66,32 @@ pub struct Listen {
     pub cert_file: PathBuf,
     /// Its key.
     pub key_file: PathBuf,
+    /// Clients' TLS is at least this.
+    pub min_version: MinVersion,
+    /// Cipher suites of TLS 1.2, and maybe some of TLS 1.3, all of which are always offered; empty: all.
+    pub cipher_suites: Vec<CipherSuite>,
+    /// Certificates for clients that ask for certain names; the first counts most.
+    pub sni: Vec<SniCertificate>,
+}
+
+/// A certificate for clients that ask for certain names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SniCertificate {
+    /// Certificate and its chain.
+    pub cert_file: PathBuf,
+    /// Its key.
+    pub key_file: PathBuf,
+    /// DNS names in lower case, maybe with `*` for the first label; empty: those of the certificate.
+    pub names: Vec<String>,
+}
+
+/// How we leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// How long clients are still accepted.
+    pub delay: Duration,
+    /// When watches and upgraded connections are ended; counted from the same moment as the delay, and not before it.
+    pub timeout: Duration,
 }
 
 /// How clients are known.
@@ -161,6 +197,8 @@ pub struct Connections {
     pub max_token: usize,
     /// Live connections of class *unproven*.
     pub max_unproven: usize,
+    /// Upgraded connections.
+    pub max_upgrade: usize,
 }
 
 /// Admin pages, metrics, logs.
@@ -176,6 +214,8 @@ pub struct Operating {
     pub log_format: LogFormat,
     /// Whether each request is logged.
     pub access_log: bool,
+    /// From one look at the files to the next.
+    pub reload_check_interval: Duration,
 }
 
 // === impl Home ===
@@ -209,6 +249,14 @@ impl ServerConfig {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.url.port_or_known_default().unwrap_or(443)
+    }
+}
+
+// === impl Shutdown ===
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { delay: limits::SHUTDOWN_DELAY, timeout: limits::SHUTDOWN_TIMEOUT }
     }
 }
 
@@ -247,6 +295,7 @@ impl Default for Connections {
             max_identity: limits::MAX_IDENTITY_CONNECTIONS,
             max_token: limits::MAX_TOKEN_CONNECTIONS,
             max_unproven: limits::MAX_UNPROVEN_CONNECTIONS,
+            max_upgrade: limits::MAX_UPGRADE_CONNECTIONS,
         }
     }
 }
@@ -261,6 +310,7 @@ impl Default for Operating {
             log_filter: "info".to_owned(),
             log_format: LogFormat::default(),
             access_log: true,
+            reload_check_interval: limits::RELOAD_CHECK_INTERVAL,
         }
     }
 }

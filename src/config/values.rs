@@ -10,7 +10,7 @@ use rustls_pki_types::ServerName;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
-use super::duration;
+use super::{MinVersion, duration};
 
 /// The longest name of a server or a trust domain: that of a Kubernetes object.
 const MAX_NAME: usize = 253;
@@ -103,6 +103,56 @@ pub(super) fn bytes_in(text: &str, range: &RangeInclusive<usize>) -> Result<usiz
         Ok(value)
     } else {
         Err(format!("{text} is out of range; it can be {} to {}", show(*range.start()), show(*range.end())))
+    }
+}
+
+/// A count of which 0 means that there is no limit.
+pub(super) fn limit_in(text: &str, range: &RangeInclusive<usize>) -> Result<Option<usize>, String> {
+    if text == "0" { Ok(None) } else { count_in(text, range).map(Some).map_err(|fault| or_0(&fault)) }
+}
+
+/// A duration of which 0 means that there is no limit.
+pub(super) fn patience_in(text: &str, range: &RangeInclusive<Duration>) -> Result<Option<Duration>, String> {
+    let none = duration::parse(text) == Ok(Duration::ZERO);
+    if none { Ok(None) } else { duration_in(text, range).map(Some).map_err(|fault| or_0(&fault)) }
+}
+
+fn or_0(fault: &str) -> String {
+    format!("{fault}, or 0 for no limit")
+}
+
+/// A decimal number, such as a chance.
+pub(super) fn number_in(text: &str, range: &RangeInclusive<f64>) -> Result<f64, String> {
+    let value = text.parse().map_err(|_| format!("{text:?} is no number such as {}", range.end()))?;
+    if range.contains(&value) {
+        Ok(value)
+    } else {
+        Err(format!("{text} is out of range; it can be {} to {}", range.start(), range.end()))
+    }
+}
+
+/// kube-apiserver's name of a TLS version.
+pub(super) fn min_version(text: &str) -> Result<MinVersion, String> {
+    match text {
+        "VersionTLS10" | "VersionTLS11" => Err(format!(
+            "{text} is not supported: TLS 1.0 and 1.1 are broken and retired (RFC 8996); it can be VersionTLS12 or \
+             VersionTLS13"
+        )),
+        _ => choice(text, &MinVersion::ALL.map(|version| (version.name(), version))),
+    }
+}
+
+/// A DNS name that a client may ask for, maybe with `*` for its first label.
+pub(super) fn sni_name(text: &str) -> Result<String, String> {
+    let lower = text.to_ascii_lowercase();
+    let rest = lower.strip_prefix("*.").unwrap_or(&lower);
+    match ServerName::try_from(rest.to_owned()) {
+        Ok(ServerName::DnsName(_)) => Ok(lower),
+        Ok(_) => Err(format!(
+            "{text:?} is an address; clients that connect to an address ask for no name and get the certificate of \
+             --tls-cert-file"
+        )),
+        Err(_) => Err(format!("{text:?} is no DNS name such as api.example or *.example")),
     }
 }
 

@@ -32,6 +32,15 @@ pub struct Schedule {
 /// Between two probes at least, however often something happens.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
+/// What `/readyz` said so far.
+#[derive(Default)]
+struct Said {
+    /// It was 200 once, so our user may read it.
+    may_read: bool,
+    /// What the last answer meant.
+    ready: Option<bool>,
+}
+
 /// Watches one server.
 pub struct Probe {
     /// Its number.
@@ -44,7 +53,7 @@ pub struct Probe {
     pub fetcher: Fetcher,
     /// See [`Schedule`].
     pub schedule: Schedule,
-    /// Asked for a fetch after a loss.
+    /// Asked for a fetch after a loss, and when the server says another thing of its readiness.
     pub refresh: Refresh,
     /// What is counted.
     pub metrics: Metrics,
@@ -61,8 +70,7 @@ impl Probe {
         self.refresh.asked_once().await;
         let mut seen = self.server.health.losses();
         let mut lost = !self.server.health.is_connected();
-        // `/readyz` was 200 once, so our user may read it.
-        let mut may_read = false;
+        let mut said = Said::default();
         let mut next = Instant::now();
         loop {
             let earliest = Instant::now() + MIN_INTERVAL;
@@ -70,7 +78,7 @@ impl Probe {
                 () = time::sleep_until(next) => {}
                 () = self.server.health.changed() => time::sleep_until(earliest.min(next)).await,
             }
-            let there = self.ask_or_go_stale(&mut may_read, &mut lost).await;
+            let there = self.ask_or_go_stale(&mut said, &mut lost).await;
             let losses = self.server.health.losses();
             lost |= losses != seen || !there;
             seen = losses;
@@ -89,9 +97,9 @@ impl Probe {
     }
 
     /// Asks, and writes down that contact is lost as soon as there was none for too long.
-    async fn ask_or_go_stale(&self, may_read: &mut bool, lost: &mut bool) -> bool {
+    async fn ask_or_go_stale(&self, said: &mut Said, lost: &mut bool) -> bool {
         let last_contact = self.server.health.last_contact().unwrap_or_else(Instant::now);
-        let mut ask = std::pin::pin!(self.ask(may_read));
+        let mut ask = std::pin::pin!(self.ask(said));
         match time::timeout_at(last_contact + self.schedule.stale_after, ask.as_mut()).await {
             Ok(there) => there,
             Err(_) => {
@@ -103,7 +111,7 @@ impl Probe {
     }
 
     /// Whether the server is there.
-    async fn ask(&self, may_read: &mut bool) -> bool {
+    async fn ask(&self, said: &mut Said) -> bool {
         let health = &self.server.health;
         let mut answered = self.answer().await;
         if answered.is_err() && health.is_connected() {
@@ -113,8 +121,13 @@ impl Probe {
         match answered {
             Ok(status) => {
                 health.contact();
-                *may_read |= status == StatusCode::OK;
-                health.ready(says_ready(status, *may_read));
+                said.may_read |= status == StatusCode::OK;
+                let ready = says_ready(status, said.may_read);
+                health.ready(ready);
+                if said.ready.replace(ready).is_some_and(|before| before != ready) {
+                    // Behind a proxy this is all that is heard when a server goes or comes back.
+                    self.refresh.ask(Trigger::Readiness);
+                }
                 self.metrics.servers.probed(&self.server.name, "ok");
                 true
             }

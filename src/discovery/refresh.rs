@@ -1,7 +1,8 @@
 //! One task per API server that keeps the catalog right: it fetches, and says how far to trust what came.
 //!
-//! Fetches come on a timer, after a reconnect ([`super::probe`]), and when something says that the document
-//! changed. There is one at a time per server, and a server that hangs delays nobody but itself.
+//! Fetches come on a timer, after a reconnect or another word on readiness ([`super::probe`]), and when something
+//! says that the document changed. There is one at a time per server, and a server that hangs delays nobody but
+//! itself.
 
 use std::{sync::Arc, time::Duration};
 
@@ -37,6 +38,8 @@ pub enum Trigger {
     Interval,
     /// Contact came back.
     Reconnect,
+    /// The server said that it is ready no longer, or again.
+    Readiness,
     /// The server denied a route that its discovery lists (I8).
     RouteNotFound,
     /// A client's authorization showed another ETag.
@@ -77,6 +80,7 @@ impl Trigger {
             Self::Start => "start",
             Self::Interval => "interval",
             Self::Reconnect => "reconnect",
+            Self::Readiness => "readiness",
             Self::RouteNotFound => "route-not-found",
             Self::Changed => "changed",
             Self::Retry => "retry",

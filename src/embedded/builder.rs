@@ -155,7 +155,8 @@ impl Builder {
         self
     }
 
-    /// Serves `/test/bytes`, `/test/sink` and `/test/echo` (default: no).
+    /// Serves `/test/bytes`, `/test/sink` and `/test/echo`, and upgrades as
+    /// [`Faults::upgrade`](super::Faults::upgrade) has it (default: no).
     #[must_use]
     pub fn test_endpoints(mut self, on: bool) -> Self {
         self.test_endpoints = on;

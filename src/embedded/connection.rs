@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -16,6 +16,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::routes;
 use super::shared::{Peer, Shared};
+use super::upgrade::Start;
 
 /// As `goAwayTimeout` of `golang.org/x/net/http2`.
 const LINGER: Duration = Duration::from_secs(1);
@@ -58,10 +59,16 @@ pub(super) async fn serve(
     let peer = Arc::new(peer_of(&tls, remote, number));
     let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
     let ending = Arc::new(Notify::new());
+    let upgraded = Arc::new(OnceLock::<Start>::new());
     let service = service_fn(|request| {
         let (server, peer, ending) = (Arc::clone(&server), Arc::clone(&peer), Arc::clone(&ending));
+        let upgraded = Arc::clone(&upgraded);
         async move {
-            let handled = routes::handle(&server, &peer, request).await;
+            let mut handled = routes::handle(&server, &peer, request).await;
+            if let Some(start) = handled.answer.extensions_mut().remove() {
+                // One connection is upgraded once.
+                let _ = upgraded.set(start);
+            }
             if handled.goaway {
                 ending.notify_one();
             }
@@ -69,7 +76,7 @@ pub(super) async fn serve(
         }
     });
     let builder = builder(http2, server.max_streams);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(tls), service));
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(tls), service));
     loop {
         if *signals.frozen.borrow_and_update() {
             tokio::select! {
@@ -84,12 +91,30 @@ pub(super) async fn serve(
             Ok(()) = signals.goaway.changed() => connection.as_mut().graceful_shutdown(),
             () = ending.notified() => connection.as_mut().graceful_shutdown(),
             result = connection.as_mut() => {
+                if let Some(start) = upgraded.get() {
+                    drop(held);
+                    return tunnel(start.clone().run(Arc::clone(&server)), signals).await;
+                }
                 linger(held);
                 if let Err(error) = result {
                     tracing::debug!(server = %server.id, %remote, %error, "a connection ended early");
                 }
                 return;
             }
+        }
+    }
+}
+
+/// Lets an upgraded connection go on to its end, or to that of the server.
+async fn tunnel(run: impl Future<Output = ()>, mut signals: Signals) {
+    let mut run = pin!(run);
+    loop {
+        let frozen = *signals.frozen.borrow_and_update();
+        tokio::select! {
+            biased;
+            _ = signals.cut.changed() => return,
+            _ = signals.frozen.changed() => {}
+            () = run.as_mut(), if !frozen => return,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::sync::watch;
 
+use super::upgrade::UpgradeScript;
 use crate::api::gvr::GroupVersionResource;
 
 /// How `/api` and `/apis` are to go wrong.
@@ -56,6 +57,7 @@ struct Settings {
     status: Option<StatusCode>,
     not_ready: bool,
     not_alive: bool,
+    upgrades: UpgradeScript,
 }
 
 // === impl Faults ===
@@ -106,6 +108,11 @@ impl Faults {
         self.lock().not_alive = !alive;
     }
 
+    /// What becomes of upgrades that ask from now on.
+    pub fn upgrade(&self, script: UpgradeScript) {
+        self.lock().upgrades = script;
+    }
+
     /// Everything right again.
     pub fn clear(&self) {
         *self.lock() = Settings::default();
@@ -131,6 +138,10 @@ impl Faults {
 
     pub(super) fn is_alive(&self) -> bool {
         !self.lock().not_alive
+    }
+
+    pub(super) fn upgrades(&self) -> UpgradeScript {
+        self.lock().upgrades
     }
 
     pub(super) fn frozen(&self) -> watch::Receiver<bool> {

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode, Version};
+use rustls_pki_types::CertificateDer;
 use tokio::sync::Notify;
 
+use super::upgrade::LoggedTunnel;
 use crate::api::user::UserInfo;
 
 /// How many requests are remembered unless the builder says otherwise.
@@ -26,6 +28,8 @@ pub struct LoggedRequest {
     pub server_name: Option<String>,
     /// Whether the client showed a certificate, verifiable or not.
     pub certificate: bool,
+    /// That certificate.
+    pub leaf: Option<CertificateDer<'static>>,
     /// HTTP/1.1 or HTTP/2.
     pub version: Version,
     /// The method.
@@ -42,6 +46,8 @@ pub struct LoggedRequest {
     pub acting: Option<UserInfo>,
     /// The status of the answer once its head was made.
     pub status: Option<StatusCode>,
+    /// What came after a 101.
+    pub tunnel: Option<LoggedTunnel>,
 }
 
 /// A handle on a server's log. Cloning gives another handle on the same log.

@@ -18,7 +18,7 @@ use super::selector::Selector;
 use super::shared::{Peer, Shared};
 use super::target::{Query, Target, authority, target_bytes};
 use super::watch::Watch;
-use super::{health, openapi, review, serve_discovery, testing};
+use super::{health, openapi, review, serve_discovery, testing, upgrade};
 use crate::api::gvr::GroupVersionResource;
 use crate::api::user::{ANONYMOUS, UserInfo};
 use crate::body;
@@ -82,7 +82,7 @@ async fn authenticated(
         return Err(Refusal::new(status, "InternalError", "the server fails because it was told to"));
     }
     match target {
-        Some(target) => resource(server, &acting, &target, &verb, &query, parts, body).await,
+        Some(target) => resource(server, number, &acting, &target, &verb, &query, parts, body).await,
         None => other(server, parts, body).await,
     }
 }
@@ -115,8 +115,10 @@ async fn other(server: &Arc<Shared>, parts: &Parts, body: Incoming) -> Result<An
     discovery.unwrap_or_else(|| Ok(answer::page_not_found()))
 }
 
+#[expect(clippy::too_many_arguments, reason = "all that is known of the request")]
 async fn resource(
     server: &Arc<Shared>,
+    number: u64,
     user: &UserInfo,
     target: &Target,
     verb: &str,
@@ -126,6 +128,11 @@ async fn resource(
 ) -> Result<Answer, Refusal> {
     let Some(served) = served(server, target)? else { return Ok(answer::page_not_found()) };
     check_shape(target, &served, verb)?;
+    if server.test_endpoints
+        && let Some(answer) = upgrade::answer(server, number, target.subresource.as_deref(), parts)
+    {
+        return answer;
+    }
     if (target.group.as_str(), target.resource.as_str(), verb)
         == ("authentication.k8s.io", "selfsubjectreviews", "create")
     {
@@ -234,6 +241,7 @@ fn logged(peer: &Peer, parts: &Parts) -> LoggedRequest {
         remote: peer.remote,
         server_name: peer.server_name.clone(),
         certificate: !peer.certificates.is_empty(),
+        leaf: peer.certificates.first().cloned(),
         version: parts.version,
         method: parts.method.clone(),
         host: authority(parts),
@@ -242,5 +250,6 @@ fn logged(peer: &Peer, parts: &Parts) -> LoggedRequest {
         user: None,
         acting: None,
         status: None,
+        tunnel: None,
     }
 }

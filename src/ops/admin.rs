@@ -15,7 +15,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, time};
+use tokio::{net::TcpListener, sync::Semaphore, time};
 
 use super::{metrics, readiness::Readiness};
 use crate::{limits, metrics::ConnectionsNow, proxy::Proxy, servers::Class};
@@ -47,7 +47,10 @@ type Answer = Response<Full<bytes::Bytes>>;
 impl Admin {
     /// Answers until the runtime ends.
     pub async fn run(self, socket: TcpListener, pages: Pages) {
+        let places = Arc::new(Semaphore::new(limits::MAX_ADMIN_CONNECTIONS));
         loop {
+            // Nobody closes it.
+            let place = Arc::clone(&places).acquire_owned().await;
             let tcp = match socket.accept().await {
                 Ok((tcp, _)) => tcp,
                 Err(error) => {
@@ -70,6 +73,7 @@ impl Admin {
                 if let Err(error) = served.await {
                     tracing::debug!(%error, "an admin connection ended badly");
                 }
+                drop(place);
             });
         }
     }
@@ -78,7 +82,7 @@ impl Admin {
     fn count_connections(&self) {
         for server in self.proxy.fleet.iter() {
             for class in Class::ALL {
-                let stats = server.pool(class).stats();
+                let stats = server.connections(class);
                 let now =
                     ConnectionsNow { live: stats.live, draining: stats.draining, streams: stats.in_use };
                 self.proxy.metrics.servers.connections(&server.name, class.as_str(), now);

@@ -58,7 +58,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::metrics::ConnectionsNow;
+    use crate::metrics::{CertificateLabels, ConnectionsNow};
 
     /// A set of metrics where every one has a sample.
     fn touched() -> String {
@@ -66,6 +66,7 @@ mod tests {
         let server = "a".into();
         let (group, version, resource) = ("apps", "v1", "deployments");
         metrics.clients.handshake("ok");
+        metrics.clients.refused("max-connections");
         drop(metrics.clients.opened());
         drop(metrics.requests.start());
         metrics.reroutes.rerouted(200, group, version, resource);
@@ -81,11 +82,14 @@ mod tests {
         metrics.discovery.merged(true);
         metrics.discovery.merged(false);
         metrics.discovery.nopeer();
+        metrics.upgrades.opened("a".into()).ended("idle");
         metrics.servers.healthy(&server, true);
         metrics.servers.probed(&server, "ok");
         metrics.servers.connected(&server, "identity", "ok");
         metrics.servers.exhausted(&server, "identity");
         metrics.servers.connections(&server, "identity", ConnectionsNow { live: 1, ..Default::default() });
+        let labels = CertificateLabels { certificate: "serving", server: "".into(), subject: "CN=x".into() };
+        metrics.reload.expiries([(labels, 1)]);
         exposition.render()
     }
 
@@ -109,6 +113,9 @@ mod tests {
         let text = touched();
         for name in [
             "kube_peer_proxy_build_info",
+            "kube_peer_proxy_client_connections",
+            "kube_peer_proxy_client_connections_refused_total",
+            "kube_peer_proxy_client_handshakes_total",
             "kube_peer_proxy_requests_total",
             "kube_peer_proxy_request_duration_seconds_bucket",
             "kube_peer_proxy_requests_in_flight",
@@ -122,7 +129,14 @@ mod tests {
             "kube_peer_proxy_upstream_connects_total",
             "kube_peer_proxy_upstream_streams",
             "kube_peer_proxy_upstream_exhausted_total",
+            "kube_peer_proxy_tunnels",
+            "kube_peer_proxy_tunnels_ended_total",
+            "kube_peer_proxy_tunnel_bytes_total",
+            "kube_peer_proxy_tunnel_duration_seconds_bucket",
             "kube_peer_proxy_stale_skips_total",
+            "kube_peer_proxy_config_reloads_total",
+            "kube_peer_proxy_config_last_reload_success_timestamp_seconds",
+            "kube_peer_proxy_certificate_expiration_timestamp_seconds",
             "process_start_time_seconds",
         ] {
             assert!(

@@ -10,7 +10,7 @@ use crate::api::status::Status;
 ///
 /// # Errors
 /// 400 for a request whose host is missing, doubled or malformed or whose length is said twice, 405 for CONNECT,
-/// 501 for an upgrade and for a transfer coding other than `chunked`. Over HTTP/1.1 all of them end the
+/// 501 for a transfer coding other than `chunked`. Over HTTP/1.1 all of them end the
 /// connection: what follows on it may be no request, but the rest of what we refused to read.
 pub fn admit(parts: &Parts) -> Result<Option<Authority>, Status> {
     let admitted = check(parts);
@@ -27,16 +27,7 @@ fn check(parts: &Parts) -> Result<Option<Authority>, Status> {
         _ => {}
     }
     check_framing(&parts.headers)?;
-    let authority = authority(parts)?;
-    if parts.version <= Version::HTTP_11
-        && parts.headers.contains_key(header::UPGRADE)
-        && names_upgrade(parts)
-    {
-        return Err(Status::not_implemented(
-            "this version of kube-peer-proxy forwards no upgraded connections (exec, attach, port-forward)",
-        ));
-    }
-    Ok(authority)
+    authority(parts)
 }
 
 /// Beside what the HTTP library refuses: whoever is behind us must find the end of the body where we found it,
@@ -85,17 +76,6 @@ fn authority(parts: &Parts) -> Result<Option<Authority>, Status> {
         return Err(Status::bad_request("the request's host has a user in front of it"));
     }
     Ok(asked)
-}
-
-/// Without `Connection: upgrade` an `Upgrade` header is just dropped, as RFC 9110, 7.8 has it.
-fn names_upgrade(parts: &Parts) -> bool {
-    parts
-        .headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|name| name.trim().eq_ignore_ascii_case("upgrade"))
 }
 
 #[cfg(test)]
@@ -153,12 +133,5 @@ mod tests {
                 Request::get("/api").method("CONNECT").version(version).body(()).unwrap().into_parts();
             assert_eq!(admit(&parts).unwrap_err().close, closes, "{version:?}");
         }
-    }
-
-    #[test]
-    fn an_upgrade_is_refused_and_a_stray_upgrade_header_is_not() {
-        let get = || Request::get("/api").header("host", "k8s").header("upgrade", "SPDY/3.1");
-        assert_eq!(refused(get()), None);
-        assert_eq!(refused(get().header("connection", "keep-alive, Upgrade")), Some(501));
     }
 }

@@ -129,7 +129,7 @@ impl Proxy {
     /// further (I3).
     fn authorities(&self, exchange: &Exchange) -> Vec<usize> {
         let home = exchange.home;
-        if exchange.peer_proxied || self.settings.reroute != Reroute::On {
+        if exchange.peer_proxied || exchange.policy.settings.reroute != Reroute::On {
             return vec![home];
         }
         let mut order: Vec<usize> = self.fleet.healthy().iter().filter(|number| *number != home).collect();

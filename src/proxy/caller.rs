@@ -15,13 +15,15 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use crate::{
     api::{
         status::Status,
-        user::{ALL_UNAUTHENTICATED, ANONYMOUS, CREDENTIAL_ID, UserHeaders, UserInfo, unescape_extra_key},
+        user::{
+            ALL_UNAUTHENTICATED, ANONYMOUS, CREDENTIAL_ID, MASTERS, UserHeaders, UserInfo, unescape_extra_key,
+        },
     },
     tls::certificate::{ClientCa, Subject},
 };
 
 /// The prefix of a bearer token that a browser hands over as a WebSocket protocol.
-const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
+pub(super) const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// Who sends a request, and by what we know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +93,11 @@ impl Caller {
     /// Whether we found out the identity, so that no `Authorization` may go along with it.
     pub fn is_known(&self) -> bool {
         matches!(self, Self::FrontProxy(_) | Self::Certificate(_))
+    }
+
+    /// Whether we know that it is one of the cluster's masters.
+    pub fn is_master(&self) -> bool {
+        self.stamped().is_some_and(|user| user.groups.iter().any(|group| group == MASTERS))
     }
 
     /// For logs: the user's name, or what else is known. Never a credential (I12).

@@ -4,7 +4,7 @@
 //! did not process it is not tried twice (I9), and one that denies a route which its discovery lists is asked
 //! what it serves before anybody is told 404 (I8).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
@@ -80,7 +80,7 @@ impl Proxy {
             let home = ServerSet::one(exchange.home);
             let (candidates, reason) = match route::route(serving, situation) {
                 Decision::Home(reason) => (home, reason),
-                Decision::Peers(peers, reason) if self.settings.reroute == Reroute::DryRun => {
+                Decision::Peers(peers, reason) if exchange.policy.settings.reroute == Reroute::DryRun => {
                     self.would_reroute(info, peers, reason);
                     (home, reason)
                 }
@@ -125,8 +125,9 @@ impl Proxy {
             if rerouted && info.is_resource {
                 self.count_reroute(info, response.status());
             }
+            let doubted = info.is_resource && !info.is_answered_elsewhere();
             let listed = serving.listed().contains(number);
-            if response.status() != StatusCode::NOT_FOUND || !info.is_resource || !listed {
+            if response.status() != StatusCode::NOT_FOUND || !doubted || !listed {
                 return Ok(response);
             }
             let response = match held_back_404(response).await {
@@ -135,7 +136,7 @@ impl Proxy {
             };
             // I8: its discovery lists the thing, its router does not know it. One of the two is out of date.
             self.metrics.reroutes.route_level_404(&server.name);
-            self.recheck(number).await;
+            self.recheck(number, exchange.policy.settings.recheck_timeout).await;
             let now = self.book.catalog();
             if now.serving(info).listed().is_empty() && now.unknown.is_empty() {
                 // Everybody was heard just now, and nobody has it: the 404 was right.
@@ -164,6 +165,17 @@ impl Proxy {
         record: &mut Record,
     ) -> Result<Response<Body>, Failure> {
         let Attempt { server, rerouted, long_running } = attempt;
+        if let Some(user) = exchange.caller.stamped() {
+            user.stamp(request.headers_mut(), &server.user_headers).map_err(Failure::Refused)?;
+        }
+        if rerouted {
+            request.headers_mut().insert(PEER_PROXIED, HeaderValue::from_static("true"));
+        }
+        if let Some(wish) = &exchange.upgrade {
+            record.class = Class::Upgrade.as_str();
+            record.long_running = true;
+            return self.switch(wish, server, request, exchange.caller.stamped().is_some()).await;
+        }
         let token = self.token_of(exchange);
         let class = match (exchange.caller.stamped(), &token) {
             (Some(_), _) => Class::Identity,
@@ -171,18 +183,20 @@ impl Proxy {
             (None, _) => Class::Unproven,
         };
         record.class = class.as_str();
-        if let Some(user) = exchange.caller.stamped() {
-            user.stamp(request.headers_mut(), &server.user_headers).map_err(Failure::Refused)?;
-        }
-        if rerouted {
-            request.headers_mut().insert(PEER_PROXIED, HeaderValue::from_static("true"));
-        }
         let in_flight = InFlight::new(server, long_running);
-        let sent = server.pool(class).send(request).await;
+        let sent = server.send(class, request).await;
         if matches!(&sent, Err(error) if error.kind == SendErrorKind::Exhausted) {
             self.metrics.servers.exhausted(&server.name, class.as_str());
         }
         let mut response = sent.map_err(Failure::Send)?;
+        if response.status().is_informational() {
+            let message = format!(
+                "{}: answered {} to a request that asked for no upgrade",
+                server.name,
+                response.status()
+            );
+            return Err(Failure::Refused(Status::bad_gateway(message)));
+        }
         if let Some(token) = token {
             server.prove(token, response.status());
         }
@@ -201,10 +215,10 @@ impl Proxy {
     }
 
     /// Has a server asked again what it serves, and waits for that for a while.
-    async fn recheck(&self, number: usize) {
+    async fn recheck(&self, number: usize, limit: Duration) {
         let fetched = self.refresh[number].ask_and_wait(Trigger::RouteNotFound);
         // What is not known by then is decided by what is known.
-        let _ = time::timeout(self.settings.recheck_timeout, fetched).await;
+        let _ = time::timeout(limit, fetched).await;
     }
 
     fn would_reroute(&self, info: &RequestInfo<'_>, peers: ServerSet, reason: Reason) {

@@ -1,213 +1,222 @@
-//! Accepting clients: TCP, TLS, HTTP/1.1 or HTTP/2.
+//! Accepting clients: TCP, the PROXY protocol where a balancer speaks it, TLS, then HTTP/1.1 or HTTP/2.
 
 use std::{
-    net::SocketAddr,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
+use futures_util::future::Abortable;
 use http::{Request, Response};
-use http_body_util::BodyExt as _;
-use hyper::{
-    body::Incoming,
-    server::conn::{http1, http2},
-    service::service_fn,
-};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use ipnet::IpNet;
 use rustls::ServerConfig;
-use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::watch,
     task::JoinSet,
     time,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tower::{Service, ServiceExt as _, util::BoxCloneSyncService};
+use tower::util::BoxCloneSyncService;
 
-mod impatient;
-
-use impatient::Impatient;
-
-use super::{
-    caller::{Authenticator, Credentials},
-    home::Home,
-};
 use crate::{
-    body::{Body, BoxError},
-    discovery::catalog::Catalog,
+    body::Body,
+    descriptors,
+    drain::{self, Phase},
     limits,
     metrics::ClientMetrics,
-    servers::source::Fleet,
 };
+
+mod connection;
+mod gate;
+mod head_clock;
+mod impatient;
+mod proxy_protocol;
+
+pub use connection::{Connection, Turn};
+pub use gate::{Gate, Refusal};
 
 /// What answers requests.
 pub type Handler = BoxCloneSyncService<Request<Body>, Response<Body>, std::convert::Infallible>;
 
-/// One client connection; every request on it finds it in its extensions.
-pub struct Connection {
-    /// The other end, as TCP has it.
-    pub remote: SocketAddr,
-    /// The client's certificate chain, leaf first, of which TLS checked only the possession of the key.
-    chain: Option<Vec<CertificateDer<'static>>>,
-    credentials: OnceLock<Credentials>,
-    /// The number of the home plus one; 0 while there is none.
-    home: AtomicUsize,
+/// What clients may cost us, and which of them speak for others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// `--max-connections`
+    pub max_connections: usize,
+    /// `--max-connections-per-source`
+    pub max_connections_per_source: Option<usize>,
+    /// TLS handshakes in progress.
+    pub max_handshakes: usize,
+    /// From the first byte of a connection to the end of its handshake.
+    pub handshake_timeout: Duration,
+    /// From the first byte of a request head (HTTP/1.1) to its last.
+    pub header_read_timeout: Duration,
+    /// Bytes of a request head.
+    pub max_header_bytes: usize,
+    /// `--http2-max-streams-per-connection`
+    pub max_streams: u32,
+    /// `--proxy-protocol-from`: balancers that begin each connection with a PROXY protocol header.
+    pub proxy_protocol_from: Vec<IpNet>,
+    /// `--goaway-chance`: how probably a request on HTTP/2 makes its client open another connection.
+    pub goaway_chance: f64,
 }
 
 /// Accepts clients on one address.
 pub struct Listener {
     /// Bound by whoever builds the app, so that tests take what port is free.
     pub socket: TcpListener,
-    /// See [`crate::tls::server`].
-    pub tls: Arc<ServerConfig>,
+    /// See [`crate::tls::server`]; each handshake takes the one of its moment.
+    pub tls: Arc<ArcSwap<ServerConfig>>,
     /// What answers.
     pub handler: Handler,
+    /// What is allowed.
+    pub limits: Arc<Limits>,
+    /// Counts the connections of every listener.
+    pub gate: Arc<Gate>,
     /// What is counted.
     pub metrics: ClientMetrics,
 }
 
-// === impl Connection ===
+/// Why a connection did not come to its first request.
+#[derive(Debug, thiserror::Error)]
+enum NotServed {
+    #[error("{}: there are too many connections", .0.as_str())]
+    Refused(Refusal),
+    #[error("{0}")]
+    ProxyProtocol(io::Error),
+    #[error("TLS: {0}")]
+    Tls(io::Error),
+    #[error("no end of the handshake within {0:?}")]
+    Late(Duration),
+    #[error("others waited, and this handshake had taken longest")]
+    GivenUp,
+}
 
-impl Connection {
-    /// What the certificate is worth; judged once.
-    pub fn credentials(&self, authenticator: &Authenticator, now: UnixTime) -> &Credentials {
-        self.credentials.get_or_init(|| authenticator.connection(self.chain.as_deref(), now))
-    }
+// === impl Limits ===
 
-    /// The home of the next request.
-    pub fn home(&self, home: &Home, fleet: &Fleet, catalog: &Catalog) -> usize {
-        let last = self.home.load(Ordering::Relaxed).checked_sub(1);
-        let chosen = home.choose(last, fleet, catalog);
-        self.home.store(chosen + 1, Ordering::Relaxed);
-        chosen
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: limits::MAX_CLIENT_CONNECTIONS,
+            max_connections_per_source: None,
+            max_handshakes: limits::MAX_HANDSHAKES,
+            handshake_timeout: limits::TLS_HANDSHAKE_TIMEOUT,
+            header_read_timeout: limits::HEADER_READ_TIMEOUT,
+            max_header_bytes: limits::MAX_HEADER_BYTES,
+            max_streams: limits::MAX_CLIENT_STREAMS,
+            proxy_protocol_from: Vec::new(),
+            goaway_chance: 0.0,
+        }
     }
 }
 
 // === impl Listener ===
 
 impl Listener {
-    /// Accepts until `stop` says so; then lets requests under way finish for `grace` at most.
-    pub async fn run(self, mut stop: watch::Receiver<bool>, grace: Duration) {
-        let acceptor = TlsAcceptor::from(Arc::clone(&self.tls));
+    /// Accepts until the drain says so, and ends with the last connection.
+    pub async fn run(self, mut drain: drain::Signal) {
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
-                () = stopped(&mut stop) => break,
+                () = drain.reached(Phase::Closing) => break,
                 Some(_) = connections.join_next() => continue,
             };
             match accepted {
-                Ok((tcp, remote)) => {
-                    let (acceptor, handler) = (acceptor.clone(), self.handler.clone());
-                    let (metrics, stop) = (self.metrics.clone(), stop.clone());
-                    connections.spawn(async move {
-                        let open = metrics.opened();
-                        match handshake(acceptor, tcp).await {
-                            Ok(tls) => {
-                                metrics.handshake("ok");
-                                if let Err(error) = serve(tls, remote, handler, stop).await {
-                                    tracing::debug!(client = %remote, %error, "connection ended badly");
-                                }
-                            }
-                            Err(error) => {
-                                metrics.handshake("failed");
-                                tracing::debug!(client = %remote, %error, "TLS handshake failed");
-                            }
-                        }
-                        drop(open);
-                    });
+                Ok((tcp, _)) if descriptors::is_kept_back(&tcp, limits::RESERVED_DESCRIPTORS) => {
+                    self.metrics.refused("descriptors");
+                    drop(tcp);
+                    self.back_off(&"nearly all file descriptors are in use").await;
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection; trying again");
-                    time::sleep(limits::ACCEPT_BACKOFF).await;
-                }
+                Ok((tcp, remote)) => self.accept(tcp, remote, &drain, &mut connections),
+                Err(error) => self.back_off(&error).await,
             }
         }
         drop(self.socket);
-        let finish = async { while connections.join_next().await.is_some() {} };
-        if time::timeout(grace, finish).await.is_err() {
-            tracing::warn!(connections = connections.len(), "connections were cut after the grace period");
-        }
+        while connections.join_next().await.is_some() {}
     }
-}
 
-/// Ends when we are told to stop.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error says that whoever could tell is gone, which means the same.
-    let _ = stop.wait_for(|stop| *stop).await;
-}
+    async fn back_off(&self, reason: &(dyn std::fmt::Display + Sync)) {
+        tracing::warn!(%reason, "cannot accept a connection; trying again");
+        time::sleep(limits::ACCEPT_BACKOFF).await;
+    }
 
-async fn handshake(acceptor: TlsAcceptor, tcp: TcpStream) -> Result<TlsStream<TcpStream>, BoxError> {
-    tcp.set_nodelay(true)?;
-    Ok(time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, acceptor.accept(tcp)).await??)
-}
-
-/// Serves one connection until it ends.
-async fn serve(
-    tls: TlsStream<TcpStream>,
-    remote: SocketAddr,
-    handler: Handler,
-    mut stop: watch::Receiver<bool>,
-) -> Result<(), hyper::Error> {
-    let (_, session) = tls.get_ref();
-    let is_h2 = session.alpn_protocol() == Some(b"h2");
-    let chain = session
-        .peer_certificates()
-        .map(|chain| chain.iter().map(|certificate| certificate.clone().into_owned()).collect::<Vec<_>>());
-    let connection = Arc::new(Connection {
-        remote,
-        chain: chain.filter(|chain| !chain.is_empty()),
-        credentials: OnceLock::new(),
-        home: AtomicUsize::new(0),
-    });
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (handler, connection) = (handler.clone(), Arc::clone(&connection));
-        async move {
-            let mut request = request.map(|body| body.map_err(BoxError::from).boxed_unsync());
-            request.extensions_mut().insert(connection);
-            let mut handler = handler;
-            handler.ready().await?.call(request).await
-        }
-    });
-    macro_rules! until_stopped {
-        ($connection:expr) => {{
-            let mut connection = std::pin::pin!($connection);
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = stopped(&mut stop) => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
+    fn accept(
+        &self,
+        tcp: TcpStream,
+        remote: SocketAddr,
+        drain: &drain::Signal,
+        connections: &mut JoinSet<()>,
+    ) {
+        let mut place = match self.gate.enter() {
+            Ok(place) => place,
+            Err(refusal) => return self.metrics.refused(refusal.as_str()),
+        };
+        let acceptor = TlsAcceptor::from(self.tls.load_full());
+        let (limits, gate) = (Arc::clone(&self.limits), Arc::clone(&self.gate));
+        let (handler, metrics, drain) = (self.handler.clone(), self.metrics.clone(), drain.clone());
+        connections.spawn(async move {
+            let open = metrics.opened();
+            let (handshaking, registration) = gate.handshake();
+            let begin =
+                time::timeout(limits.handshake_timeout, begin(tcp, remote, acceptor, &limits, &mut place));
+            let begun = match Abortable::new(begin, registration).await {
+                Ok(Ok(begun)) => begun,
+                Ok(Err(_)) => Err(NotServed::Late(limits.handshake_timeout)),
+                Err(_) => Err(NotServed::GivenUp),
+            };
+            drop(handshaking);
+            match begun {
+                Ok((tls, remote)) => {
+                    metrics.handshake("ok");
+                    let (_, session) = tls.get_ref();
+                    let is_h2 = session.alpn_protocol() == Some(b"h2");
+                    let connection = Connection::new(remote, session.peer_certificates());
+                    if let Err(error) =
+                        connection::serve(tls, is_h2, connection, handler, &limits, drain).await
+                    {
+                        tracing::debug!(client = %remote, %error, "connection ended badly");
+                    }
+                }
+                Err(error) => {
+                    match &error {
+                        NotServed::Refused(refusal) => metrics.refused(refusal.as_str()),
+                        NotServed::ProxyProtocol(_) => metrics.refused("proxy-protocol"),
+                        NotServed::Late(_) => metrics.handshake("timeout"),
+                        NotServed::GivenUp => metrics.handshake("given-up"),
+                        NotServed::Tls(_) => metrics.handshake("failed"),
+                    }
+                    tracing::debug!(client = %remote, %error, "a connection was not served");
                 }
             }
-        }};
+            drop((open, place));
+        });
     }
-    if is_h2 {
-        let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(limits::MAX_CLIENT_STREAMS)
-            .max_header_list_size(u32::try_from(limits::MAX_HEADER_BYTES).unwrap_or(u32::MAX))
-            .initial_stream_window_size(limits::STREAM_WINDOW)
-            .initial_connection_window_size(limits::CONNECTION_WINDOW)
-            .max_send_buf_size(limits::SEND_BUFFER)
-            .max_pending_accept_reset_streams(limits::MAX_PENDING_RESETS)
-            .max_local_error_reset_streams(limits::MAX_LOCAL_RESETS)
-            .keep_alive_interval(limits::CLIENT_PING_INTERVAL)
-            .keep_alive_timeout(limits::CLIENT_PING_TIMEOUT);
-        let io = TokioIo::new(Impatient::new(tls, limits::CLIENT_STALL_TIMEOUT));
-        until_stopped!(builder.serve_connection(io, service))
-    } else {
-        let mut builder = http1::Builder::new();
-        builder
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits::HEADER_READ_TIMEOUT)
-            .max_header_size(limits::MAX_HEADER_BYTES)
-            .max_buf_size(limits::MAX_HEADER_BYTES)
-            .half_close(false);
-        until_stopped!(builder.serve_connection(TokioIo::new(tls), service))
+}
+
+/// From TCP to TLS, and to who is at the other end.
+async fn begin(
+    mut tcp: TcpStream,
+    remote: SocketAddr,
+    acceptor: TlsAcceptor,
+    limits: &Limits,
+    place: &mut gate::Place,
+) -> Result<(TlsStream<TcpStream>, SocketAddr), NotServed> {
+    let mut remote = remote;
+    if speaks_proxy_protocol(limits, remote.ip())
+        && let Some(told) = proxy_protocol::read(&mut tcp).await.map_err(NotServed::ProxyProtocol)?
+    {
+        remote = told;
     }
+    place.from(remote.ip()).map_err(NotServed::Refused)?;
+    tcp.set_nodelay(true).map_err(NotServed::Tls)?;
+    let tls = acceptor.accept(tcp).await.map_err(NotServed::Tls)?;
+    Ok((tls, remote))
+}
+
+fn speaks_proxy_protocol(limits: &Limits, balancer: IpAddr) -> bool {
+    let balancer = balancer.to_canonical();
+    limits.proxy_protocol_from.iter().any(|network| network.contains(&balancer))
 }

@@ -73,7 +73,7 @@ async fn readyz_has_kube_apiservers_form() {
     assert_eq!(proxy.page("/readyz").await.text(), "ok");
     assert_eq!(
         proxy.page("/readyz?verbose").await.text(),
-        "[+]ping ok\n[+]discovery ok\nreadyz check passed\n"
+        "[+]ping ok\n[+]discovery ok\n[+]not-shutting-down ok\nreadyz check passed\n"
     );
     assert_eq!(proxy.page("/livez?verbose").await.text(), "[+]ping ok\nlivez check passed\n");
 }

@@ -1,14 +1,10 @@
 //! The program itself: arguments, exit codes, and a run from start to SIGTERM.
 
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use kube_peer_proxy::embedded::Recorded::V1_32;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::time::timeout;
 
-use crate::kit::client::Protocol;
-use crate::kit::{As, Client, Cluster, DEADLINE, PKI};
+use crate::kit::{As, Client, Cluster, PKI, Program, sidecar_flags, until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kube-peer-proxy");
 
@@ -90,53 +86,25 @@ fn the_demo_plays_its_story_and_exits_0() {
     assert!(stdout.contains("steps passed"), "{stdout}");
 }
 
-/// The flags of a sidecar of one server.
-fn flags(folder: &Path, server: &str) -> Vec<String> {
-    let file = |flag: &str, name: &str| format!("--{flag}={}", folder.join(name).display());
-    vec![
-        "serve".into(),
-        "--bind-address=127.0.0.1".into(),
-        "--secure-port=0".into(),
-        "--admin-bind-address=127.0.0.1:0".into(),
-        "--log-format=json".into(),
-        format!("--api-server=a={server}"),
-        "--home=a".into(),
-        file("tls-cert-file", "proxy.crt"),
-        file("tls-private-key-file", "proxy.key"),
-        file("client-ca-file", "ca.crt"),
-        file("peer-ca-file", "ca.crt"),
-        file("proxy-client-cert-file", "front-proxy-client.crt"),
-        file("proxy-client-key-file", "front-proxy-client.key"),
-    ]
-}
-
 #[tokio::test]
 async fn serve_runs_until_sigterm_and_exits_0() {
     let cluster = Cluster::start(&[V1_32]).await;
-    let folder = tempfile::tempdir().unwrap();
-    PKI.write(folder.path(), false).unwrap();
-    let mut child = tokio::process::Command::new(PROGRAM)
-        .args(flags(folder.path(), &cluster.server("v132").url()))
-        .env_clear()
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let address = loop {
-        let line =
-            timeout(DEADLINE, lines.next_line()).await.unwrap().unwrap().expect("it listens before it ends");
-        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-        if line["message"] == "listening" {
-            break line["address"].as_str().unwrap().parse().unwrap();
-        }
-    };
-    let admin = Client::connect(address, As::Certificate(&PKI.admin), Protocol::H2).await;
+    let mut program = Program::start(&cluster.server("v132").url(), &["--shutdown-delay-duration=0"]).await;
+    let admin = program.h2(As::Certificate(&PKI.admin)).await;
     assert_eq!(admin.get("/version").await.json()["minor"], "32");
-    let id = child.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-    let status = timeout(DEADLINE, child.wait()).await.expect("it ends").unwrap();
-    assert_eq!(status.code(), Some(0));
+    program.signal("TERM");
+    assert_eq!(program.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_now_with_1() {
+    let cluster = Cluster::start(&[V1_32]).await;
+    let mut program = Program::start(&cluster.server("v132").url(), &["--shutdown-delay-duration=20s"]).await;
+    let admin = Client::plain(program.admin).await;
+    program.signal("TERM");
+    until("it says that it leaves", async || (admin.get("/readyz").await.status == 500).then_some(())).await;
+    program.signal("INT");
+    assert_eq!(program.ended().await.code(), Some(1));
 }
 
 #[tokio::test]
@@ -144,7 +112,7 @@ async fn a_port_that_is_taken_exits_1_and_names_the_flag() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let folder = tempfile::tempdir().unwrap();
     PKI.write(folder.path(), false).unwrap();
-    let mut arguments = flags(folder.path(), "https://127.0.0.1:1");
+    let mut arguments = sidecar_flags(folder.path(), "https://127.0.0.1:1");
     arguments.push(format!("--secure-port={}", taken.local_addr().unwrap().port()));
     arguments.retain(|one| one != "--secure-port=0");
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
@@ -159,7 +127,7 @@ fn certs_writes_files_that_config_check_accepts() {
     let place = folder.path().join("pki");
     let (code, _, stderr) = run(&["certs", "--dir", place.to_str().unwrap()]);
     assert_eq!(code, 0, "{stderr}");
-    let mut arguments = flags(&place, "https://127.0.0.1:6443");
+    let mut arguments = sidecar_flags(&place, "https://127.0.0.1:6443");
     arguments.splice(..1, ["config".to_owned(), "check".to_owned()]);
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     let (code, stdout, stderr) = run(&arguments);

@@ -1,5 +1,6 @@
 //! The configuration as an operator meets it: flags, variables, files, and what is said about mistakes.
 
+mod anew;
 mod refused;
 
 use std::collections::HashMap;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use clap::{Command, FromArgMatches};
 use kube_peer_proxy::config::{
-    Config, Home, HomePreference, Invalid, Loaded, LogFormat, PeerSource, Reroute, ServeArgs,
+    Config, Home, HomePreference, Invalid, Loaded, LogFormat, MinVersion, PeerSource, Reroute, ServeArgs,
 };
 use kube_peer_proxy::pki::{Authority, Leaf, Pki};
 use tempfile::TempDir;
@@ -114,7 +115,7 @@ apiServers:
 #[test]
 fn the_least_that_is_needed_gives_the_documented_defaults() {
     let place = Place::new();
-    let Loaded { config, material, warnings } = place.load_basic(&[]).unwrap();
+    let Loaded { config, material, warnings, .. } = place.load_basic(&[]).unwrap();
     assert_eq!(config.listen.bind, ["0.0.0.0:6443".parse().unwrap()]);
     assert_eq!(config.home, Home::Chosen(HomePreference::Any));
     assert_eq!(config.proxy_user, "system:kube-peer-proxy");
@@ -131,6 +132,21 @@ fn the_least_that_is_needed_gives_the_documented_defaults() {
     assert_eq!(config.connections.dead_after, Duration::from_secs(10));
     assert_eq!(config.operating.admin_bind, "127.0.0.1:8090".parse().unwrap());
     assert_eq!(config.operating.metrics_bind, None);
+    assert_eq!((config.listen.min_version, config.listen.sni.len()), (MinVersion::Tls12, 0));
+    assert_eq!(config.clients.max_connections, 10_000);
+    assert_eq!(config.clients.max_connections_per_source, None);
+    assert_eq!(config.clients.max_handshakes, 512);
+    assert_eq!(config.clients.handshake_timeout, Duration::from_secs(10));
+    assert_eq!(config.clients.header_read_timeout, Duration::from_secs(10));
+    assert_eq!(config.clients.max_header_bytes, 64 << 10);
+    assert_eq!(config.clients.max_streams, 250);
+    assert_eq!(config.clients.goaway_chance, 0.0);
+    assert_eq!(config.max_requests_inflight, Some(4_000));
+    assert_eq!(config.upgrade_idle_timeout, Some(Duration::from_secs(4 * 3600)));
+    assert_eq!(config.shutdown.delay, Duration::from_secs(5));
+    assert_eq!(config.shutdown.timeout, Duration::from_secs(25));
+    assert_eq!(config.connections.max_upgrade, 256);
+    assert_eq!(config.operating.reload_check_interval, Duration::from_secs(5));
     let [server] = config.servers.as_slice() else { panic!("one server") };
     assert_eq!((server.host().as_str(), server.port()), ("10.0.0.1", 6443));
     assert_eq!(server.server_name.to_str(), "kubernetes.default.svc");
@@ -191,6 +207,42 @@ fn variables_of_a_service_of_our_name_do_no_harm() {
         .env("KUBE_PEER_PROXY_SERVICE_HOST", "10.96.0.9")
         .env("KUBE_PEER_PROXY_PORT", "tcp://10.96.0.9:6443");
     assert!(place.load_basic(&[]).is_ok());
+}
+
+#[test]
+fn zero_lifts_the_limits_that_can_be_lifted() {
+    let place = Place::new();
+    let flags = [
+        "--max-requests-inflight=0",
+        "--max-connections-per-source=0",
+        "--upgrade-idle-timeout=0s",
+        "--shutdown-delay-duration=0",
+        "--shutdown-timeout=0",
+    ];
+    let config = place.load_basic(&flags).unwrap().config;
+    assert_eq!((config.max_requests_inflight, config.clients.max_connections_per_source), (None, None));
+    assert_eq!(config.upgrade_idle_timeout, None);
+    assert!(config.shutdown.delay.is_zero() && config.shutdown.timeout.is_zero());
+}
+
+#[test]
+fn certificates_for_names_are_written_as_kube_apiserver_has_them() {
+    let place = Place::new();
+    let (cert, key) = (place.shown("proxy.crt"), place.shown("proxy.key"));
+    let pairs = [format!("{cert},{key}:API.example, *.example"), format!("{cert},{key}")];
+    let named = |config: &Config| config.listen.sni.iter().map(|one| one.names.join(" ")).collect::<Vec<_>>();
+    let flags = pairs.clone().map(|pair| format!("--tls-sni-cert-key={pair}"));
+    let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+    let loaded = place.load_basic(&flags).unwrap();
+    assert_eq!(named(&loaded.config), ["api.example *.example", ""]);
+    assert_eq!(loaded.material.sni.len(), 2);
+    let place = place.env("KUBE_PEER_PROXY_TLS_SNI_CERT_KEY", &pairs.join(";"));
+    assert_eq!(named(&place.load_basic(&[]).unwrap().config), ["api.example *.example", ""]);
+    let place = Place { env: HashMap::new(), ..place };
+    let file = "tlsSniCertKey: ['proxy.crt,proxy.key:api.example', 'admin.crt,admin.key:admin.example']\n";
+    let config = place.load_file(&format!("{TWO_SERVERS}{file}")).unwrap().config;
+    assert_eq!(named(&config), ["api.example", "admin.example"]);
+    assert_eq!(config.listen.sni[1].key_file, place.path("admin.key"), "it begins where the file lies");
 }
 
 #[test]
@@ -276,6 +328,24 @@ fn what_is_printed_loads_back_to_the_same() {
         "{BASIC_FILE}{TWO_SERVERS}\
 bindAddress: ['10.9.8.7', '::1']
 securePort: 8443
+tlsMinVersion: VersionTLS13
+tlsCipherSuites: [TLS_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]
+tlsSniCertKey: ['proxy.crt,proxy.key', 'proxy.crt,proxy.key:api.example,*.example']
+proxyProtocolFrom: [10.0.0.0/8]
+maxConnections: 7
+maxConnectionsPerSource: 8
+http2MaxStreamsPerConnection: 9
+goawayChance: 0.001
+maxHeaderBytes: 100Ki
+headerReadTimeout: 3s
+tlsHandshakeTimeout: 4s
+maxHandshakes: 5
+maxRequestsInflight: 11
+upgradeIdleTimeout: 90m
+shutdownDelayDuration: 0
+shutdownTimeout: 2m
+maxUpgradeConnections: 6
+reloadCheckInterval: 1m
 requestheaderClientCaFile: front-proxy-ca.crt
 requestheaderAllowedNames: ['on', front-proxy-client, '1.30']
 requestheaderUidHeaders: [X-Uid]
@@ -316,6 +386,9 @@ accessLog: off
     assert_ne!(all.discovery, defaults.discovery);
     assert_ne!(all.connections, defaults.connections);
     assert_ne!(all.health, defaults.health);
+    assert_ne!(all.clients, defaults.clients);
+    assert_ne!(all.shutdown, defaults.shutdown);
+    assert_eq!(all.listen.sni[1].names, ["api.example", "*.example"]);
 
     let elsewhere = tempfile::tempdir().unwrap();
     for config in [defaults, all] {
@@ -357,6 +430,15 @@ fn an_expired_certificate_is_a_warning() {
     let warnings = place.load_basic(&[]).unwrap().warnings;
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].starts_with("--tls-cert-file: CN=old is valid from"), "{warnings:?}");
+}
+
+#[test]
+fn suites_that_mean_nothing_are_a_warning() {
+    let flags =
+        ["--tls-min-version=VersionTLS13", "--tls-cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"];
+    let warnings = Place::new().load_basic(&flags).unwrap().warnings;
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].starts_with("--tls-cipher-suites: "), "{warnings:?}");
 }
 
 #[test]

@@ -258,8 +258,8 @@ async fn a_server_that_answers_no_probe_for_stale_after_is_stale_and_keeps_its_w
         .home("v136")
         .refresh("1h")
         .file("healthProbeInterval", "200ms")
-        .file("healthProbeTimeout", "100ms")
-        .file("staleAfter", "1s")
+        .file("healthProbeTimeout", "500ms")
+        .flags(|args| args.stale_after = Some("2s".into()))
         .start()
         .await;
     let admin = admin(&proxy).await;

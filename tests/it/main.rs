@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod admin;
+mod chains;
 mod cli;
 mod config;
 mod connections;
 mod discovery;
+mod drain;
 mod embedded;
 mod failures;
 mod freshness;
@@ -13,11 +15,16 @@ mod hostile;
 mod identity;
 #[path = "../kit/kit.rs"]
 mod kit;
+mod limits;
 mod merge_props;
 mod not_found;
 mod pool;
 mod real;
+mod reload;
 mod routing;
 mod secrets;
 mod streaming;
+mod tls;
+mod upgrades;
 mod vectors;
+mod watch_checker;

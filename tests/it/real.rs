@@ -8,6 +8,7 @@
 //! ```
 
 mod admission;
+mod chains;
 mod clients;
 mod failures;
 mod fleets;
@@ -15,8 +16,11 @@ mod flood;
 mod kit;
 mod kubectl;
 mod native;
+mod proxied;
 mod resize;
 mod starting;
+mod tunnels;
+mod watch_checker;
 mod watches;
 mod whoami;
 

@@ -76,6 +76,16 @@ pub async fn tls(
     certificate: Option<&Credential>,
     protocol: Protocol,
 ) -> io::Result<TlsStream<TcpStream>> {
+    let tcp = TcpStream::connect(address).await?;
+    tls_over(tcp, certificate, protocol).await
+}
+
+/// The same, over a connection that is there already.
+pub async fn tls_over(
+    tcp: TcpStream,
+    certificate: Option<&Credential>,
+    protocol: Protocol,
+) -> io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(PKI.cluster_ca.cert().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -92,7 +102,6 @@ pub async fn tls(
         Protocol::H1 => vec![b"http/1.1".to_vec()],
         Protocol::H2 | Protocol::OldTls => vec![b"h2".to_vec()],
     };
-    let tcp = TcpStream::connect(address).await?;
     tcp.set_nodelay(true)?;
     let name = ServerName::try_from("localhost").unwrap();
     let connector = TlsConnector::from(Arc::new(config));
@@ -108,7 +117,25 @@ impl Client {
             As::Certificate(certificate) => (Some(certificate), None),
             As::Token(token) => (None, Some(token)),
         };
-        let tls = tls(address, certificate, protocol).await.unwrap();
+        let tcp = TcpStream::connect(address).await.unwrap();
+        let client = Self::through(tcp, certificate, protocol).await.unwrap();
+        match token {
+            Some(token) => client.with("authorization", &format!("Bearer {token}")),
+            None => client,
+        }
+    }
+
+    /// Over a connection that is there already.
+    pub async fn through(
+        tcp: TcpStream,
+        certificate: Option<&Credential>,
+        protocol: Protocol,
+    ) -> io::Result<Self> {
+        Ok(Self::over(tls_over(tcp, certificate, protocol).await?, protocol).await)
+    }
+
+    /// Over a connection whose handshake somebody else made.
+    pub async fn over(tls: TlsStream<TcpStream>, protocol: Protocol) -> Self {
         let socket = SockRef::from(tls.get_ref().0).try_clone().unwrap();
         let io = TokioIo::new(tls);
         let (sender, driver) = match protocol {
@@ -121,11 +148,7 @@ impl Client {
                 (Sender::H2(sender), tokio::spawn(connection))
             }
         };
-        let client = Self { sender, driver, socket, always: HeaderMap::new() };
-        match token {
-            Some(token) => client.with("authorization", &format!("Bearer {token}")),
-            None => client,
-        }
+        Self { sender, driver, socket, always: HeaderMap::new() }
     }
 
     /// HTTP/1.1 without TLS, as the admin listener has it.

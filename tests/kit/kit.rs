@@ -10,11 +10,15 @@
 mod capture;
 pub mod client;
 mod cluster;
+mod port;
+mod program;
 mod proxy;
 mod raw;
 pub mod raw_h2;
 mod stub;
+mod tunnel;
 mod wait;
+mod wild;
 mod wire;
 
 use std::time::Duration;
@@ -22,11 +26,15 @@ use std::time::Duration;
 pub use capture::Capture;
 pub use client::{As, Client, Reply};
 pub use cluster::{BOB, Cluster, EVE, PKI, certificate};
+pub use port::free_port;
+pub use program::{Program, sidecar_flags};
 pub use proxy::{Proxy, ProxyBuilder};
 pub use raw::Raw;
 pub use raw_h2::RawH2;
 pub use stub::Stub;
+pub use tunnel::Tunnel;
 pub use wait::{eventually, until};
+pub use wild::{Wild, read_head};
 pub use wire::Wire;
 
 /// No test waits longer than this for anything.

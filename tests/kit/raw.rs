@@ -30,6 +30,11 @@ impl Raw {
         let _ = self.tls.flush().await;
     }
 
+    /// Whether the other side closes within that time.
+    pub async fn is_closed(&mut self, within: std::time::Duration) -> bool {
+        matches!(timeout(within, self.more()).await, Ok(false))
+    }
+
     /// Everything up to and with `end`, which must come.
     pub async fn until(&mut self, end: &str) -> String {
         let wanted = end.as_bytes();

@@ -125,7 +125,7 @@ async fn written(answer: Response<Body>) -> Vec<u8> {
     bytes
 }
 
-fn acceptor() -> TlsAcceptor {
+pub(super) fn acceptor() -> TlsAcceptor {
     acceptor_of(&["h2", "http/1.1"])
 }
 

@@ -68,6 +68,9 @@ impl Stage {
             proxy_client_key_file: file("front-proxy-client.key"),
             api_server: servers.iter().map(|server| format!("{}={}", server.id(), server.url())).collect(),
             home: Some(HOME.to_owned()),
+            // No balancer has to notice that a demo ends.
+            shutdown_delay_duration: Some("0".to_owned()),
+            shutdown_timeout: Some("1s".to_owned()),
             ..ServeArgs::default()
         };
         // The environment is for `serve`; the demo is the same everywhere.

@@ -12,7 +12,7 @@ use crate::{
 /// Every server, and how it is doing.
 pub(super) fn servers(proxy: &Proxy) -> Value {
     let catalog = proxy.book.catalog();
-    let home = match proxy.settings.home {
+    let home = match proxy.home {
         Home::Sidecar(home) => json!(*proxy.fleet.get(home).name),
         Home::Front(_) => Value::Null,
     };
@@ -24,7 +24,7 @@ pub(super) fn servers(proxy: &Proxy) -> Value {
             let connections: serde_json::Map<String, Value> = Class::ALL
                 .into_iter()
                 .map(|class| {
-                    let stats = server.pool(class).stats();
+                    let stats = server.connections(class);
                     let shown = json!({
                         "live": stats.live, "opening": stats.opening, "draining": stats.draining,
                         "streams": stats.in_use, "capacity": stats.capacity, "waiting": stats.waiting,
@@ -116,7 +116,7 @@ pub(super) fn explain<'a>(proxy: &Proxy, asked: impl Fn(&str) -> Option<&'a str>
     let decoded = request_info::decode(path).map_err(|error| error.to_string())?;
     let query = if watch { Some("watch=1") } else { query };
     let info = RequestInfo::parse(&method, path, &decoded, query).map_err(|error| error.to_string())?;
-    let home = match (asked("home"), proxy.settings.home) {
+    let home = match (asked("home"), proxy.home) {
         (Some(name), _) => {
             proxy.fleet.position(name).ok_or_else(|| format!("there is no API server {name:?}"))?
         }

@@ -32,6 +32,14 @@ fn i2_every_connection_line_names_headers_that_go() {
 }
 
 #[test]
+fn i2_a_byte_that_no_name_has_does_not_hide_what_else_its_line_names() {
+    let mut headers = map(&[("x-one", "1"), ("x-two", "2")]);
+    headers.insert(header::CONNECTION, HeaderValue::from_bytes(b"x-one, \xe9, x-two").unwrap());
+    strip_hop_by_hop(&mut headers);
+    assert!(headers.is_empty(), "{headers:?}");
+}
+
+#[test]
 fn i2_connection_cannot_name_away_whom_a_request_speaks_for() {
     let mut headers = map(&[
         ("connection", "Impersonate-User, Authorization, x-kubernetes-peer-proxied, impersonate-extra-a"),

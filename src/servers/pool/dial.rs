@@ -3,9 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -21,14 +19,7 @@ use tokio_rustls::client::TlsStream;
 use super::error::DialError;
 use super::liveness::{LastRead, Listening};
 use super::{Config, Settings};
-use crate::body::Body;
-
-/// How long one address may keep us from trying the next as well (RFC 8305, section 5).
-const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
-/// Addresses of a name that are tried at most.
-const MAX_ADDRESSES: usize = 8;
-/// Idle time before the kernel probes a connection, between probes too.
-const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
+use crate::{body::Body, descriptors, limits};
 
 type Stream = TlsStream<TcpStream>;
 
@@ -61,7 +52,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, DialError> {
         .map_err(late("TCP connection"))?
         .map_err(|e| DialError::connect(format_args!("{to}: {e}")))?;
 
-    let tls = TlsConnector::from(Arc::clone(&config.tls)).connect(target.server_name.clone(), tcp);
+    let tls = TlsConnector::from(config.tls.load_full()).connect(target.server_name.clone(), tcp);
     let tls = timeout_at(deadline, tls).await.map_err(late("TLS handshake"))?.map_err(|e| {
         let refused = e.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
         if refused {
@@ -90,7 +81,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, DialError> {
 
 /// The first address that answers; a slow one doesn't use up the time of the others.
 async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
-    let mut addresses = lookup_host((host, port)).await?.take(MAX_ADDRESSES).peekable();
+    let mut addresses = lookup_host((host, port)).await?.take(limits::MAX_ADDRESSES).peekable();
     let mut attempts = FuturesUnordered::new();
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     loop {
@@ -104,7 +95,7 @@ async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
                 Ok(tcp) => return Ok(tcp),
                 Err(e) => failure = e,
             },
-            () = sleep(NEXT_ADDRESS_AFTER), if addresses.peek().is_some() => {}
+            () = sleep(limits::NEXT_ADDRESS_AFTER), if addresses.peek().is_some() => {}
         }
     }
 }
@@ -112,8 +103,11 @@ async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
 async fn connect_one(address: SocketAddr) -> io::Result<TcpStream> {
     let tcp =
         TcpStream::connect(address).await.map_err(|e| io::Error::new(e.kind(), format!("{address}: {e}")))?;
+    if descriptors::is_kept_back(&tcp, limits::LAST_DESCRIPTORS) {
+        return Err(io::Error::other("nearly all file descriptors are in use"));
+    }
     tcp.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE);
+    let keepalive = TcpKeepalive::new().with_time(limits::TCP_KEEPALIVE).with_interval(limits::TCP_KEEPALIVE);
     SockRef::from(&tcp).set_tcp_keepalive(&keepalive)?;
     Ok(tcp)
 }

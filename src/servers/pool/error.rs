@@ -60,7 +60,7 @@ pub struct SendError {
 }
 
 impl SendError {
-    pub(super) fn new(kind: SendErrorKind, source: impl Into<BoxError>) -> Self {
+    pub(in crate::servers) fn new(kind: SendErrorKind, source: impl Into<BoxError>) -> Self {
         Self { kind, request: None, source: source.into(), again: false }
     }
 

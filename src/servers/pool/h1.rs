@@ -29,16 +29,7 @@ pub(super) async fn exchange(
     mut sender: SendRequest<Body>,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, SendError> {
-    let uri = request.uri().clone();
-    let host_given = request.headers().contains_key(HOST);
-    let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    *request.uri_mut() = Uri::from(path);
-    *request.version_mut() = Version::HTTP_11;
-    if !host_given || uri.authority().is_some() {
-        let host = uri.authority().unwrap_or(&config.authority).as_str();
-        let host = HeaderValue::from_str(host).expect("an authority is visible ASCII");
-        request.headers_mut().insert(HOST, host);
-    }
+    let given = address(config, &mut request);
 
     if !request.body().is_end_stream() {
         request = request.map(|body| body.map_err(|e| BrokeOff(e).into()).boxed_unsync());
@@ -61,14 +52,10 @@ pub(super) async fn exchange(
         }
         Err(mut e) => match e.take_message() {
             // Never left our hands.
-            Some(mut request) => {
-                *request.uri_mut() = uri;
-                if !host_given {
-                    request.headers_mut().remove(HOST);
-                }
+            Some(request) => {
                 lease.retire();
                 let error = SendError::new(SendErrorKind::Unprocessed, e.into_error());
-                Err(error.with_request(Some(request)).again())
+                Err(error.with_request(Some(given.restore(request))).again())
             }
             None => {
                 let e = e.into_error();
@@ -78,6 +65,38 @@ pub(super) async fn exchange(
             }
         },
     }
+}
+
+/// What [`address`] changed about a request.
+pub(super) struct Given {
+    uri: Uri,
+    host: bool,
+}
+
+impl Given {
+    /// The request as it was.
+    pub(super) fn restore(self, mut request: Request<Body>) -> Request<Body> {
+        *request.uri_mut() = self.uri;
+        if !self.host {
+            request.headers_mut().remove(HOST);
+        }
+        request
+    }
+}
+
+/// Makes a request one of HTTP/1.1: path and query in its first line, its authority in `Host`.
+pub(super) fn address(config: &Config, request: &mut Request<Body>) -> Given {
+    let uri = request.uri().clone();
+    let given = Given { host: request.headers().contains_key(HOST), uri };
+    let path = given.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    *request.uri_mut() = Uri::from(path);
+    *request.version_mut() = Version::HTTP_11;
+    if !given.host || given.uri.authority().is_some() {
+        let host = given.uri.authority().unwrap_or(&config.authority).as_str();
+        let host = HeaderValue::from_str(host).expect("an authority is visible ASCII");
+        request.headers_mut().insert(HOST, host);
+    }
+    given
 }
 
 /// Marks an error as the request body's own among all those that hyper may give.

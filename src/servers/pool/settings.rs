@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use rustls_pki_types::ServerName;
 
+use crate::limits;
+
 /// The server at the other end of a pool.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -66,20 +68,20 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            connect_timeout: Duration::from_secs(1),
-            ping_interval: Duration::from_secs(5),
-            ping_timeout: Duration::from_secs(5),
-            idle_timeout: Duration::from_secs(90),
-            max_connections: 64,
-            max_streams: 250,
-            expected_streams: 100,
-            open_ahead: 0.8,
-            queue_timeout: Duration::from_millis(500),
-            stream_window: 512 * 1024,
-            send_buffer: 128 * 1024,
-            replay_limit: 64 * 1024,
-            max_header_list: 64 * 1024,
-            max_headers: 256,
+            connect_timeout: limits::CONNECT_TIMEOUT,
+            ping_interval: limits::DEAD_AFTER / 2,
+            ping_timeout: limits::DEAD_AFTER / 2,
+            idle_timeout: limits::POOL_IDLE_TIMEOUT,
+            max_connections: limits::MAX_IDENTITY_CONNECTIONS,
+            max_streams: limits::MAX_UPSTREAM_STREAMS,
+            expected_streams: limits::EXPECTED_UPSTREAM_STREAMS,
+            open_ahead: limits::OPEN_AHEAD,
+            queue_timeout: limits::QUEUE_TIMEOUT,
+            stream_window: limits::UPSTREAM_STREAM_WINDOW,
+            send_buffer: limits::UPSTREAM_SEND_BUFFER,
+            replay_limit: limits::REPLAY_LIMIT,
+            max_header_list: limits::MAX_ANSWER_HEADER_BYTES,
+            max_headers: limits::MAX_ANSWER_HEADERS,
         }
     }
 }

@@ -72,6 +72,22 @@ fn a_flag_with_a_wrong_value_is_named() {
         ("--bind-address", "localhost"),
         ("--bind-address", "10.0.0.9,10.0.0.9"),
         ("--secure-port", "-1"),
+        ("--tls-min-version", "VersionTLS11"),
+        ("--tls-min-version", "1.2"),
+        ("--tls-cipher-suites", "TLS_RSA_WITH_RC4_128_SHA"),
+        ("--tls-cipher-suites", "TLS_AES_128_GCM_SHA256,TLS_AES_128_GCM_SHA256"),
+        ("--tls-sni-cert-key", "one"),
+        ("--tls-sni-cert-key", "one,two,three"),
+        ("--proxy-protocol-from", "balancer"),
+        ("--max-connections", "0"),
+        ("--max-connections-per-source", "-1"),
+        ("--http2-max-streams-per-connection", "0"),
+        ("--goaway-chance", "0.03"),
+        ("--goaway-chance", "NaN"),
+        ("--max-requests-inflight", "some"),
+        ("--upgrade-idle-timeout", "1ms"),
+        ("--shutdown-delay-duration", "2h"),
+        ("--shutdown-timeout", "4s"),
         ("--requestheader-username-headers", "X User"),
         ("--requestheader-uid-headers", "Authorization"),
         ("--requestheader-extra-headers-prefix", "X Extra"),
@@ -124,11 +140,59 @@ fn a_setting_of_the_file_out_of_range_is_named_with_its_line() {
         "maxTokenConnections: 10001",
         "maxUnprovenConnections: many",
         "allowSharedIdentity: perhaps",
+        "maxUpgradeConnections: 0",
+        "maxHeaderBytes: 4Ki",
+        "maxHeaderBytes: 2Mi",
+        "headerReadTimeout: 0",
+        "tlsHandshakeTimeout: 1h",
+        "maxHandshakes: 0",
+        "reloadCheckInterval: 0",
     ] {
         let loaded = place.load_file(&format!("{TWO_SERVERS}{line}\n"));
         let key = format!("{} ({}:12)", line.split(':').next().unwrap(), place.shown("proxy.yaml"));
         only_fault(loaded, &key);
     }
+}
+
+#[test]
+fn retired_versions_and_weak_suites_are_refused_with_the_reason() {
+    let place = Place::new();
+    let old = only_fault(place.load_basic(&["--tls-min-version=VersionTLS10"]), "--tls-min-version");
+    assert!(old.contains("retired") && old.contains("VersionTLS12"), "{old}");
+    let weak = "--tls-cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256";
+    let weak = only_fault(place.load_basic(&[weak]), "--tls-cipher-suites");
+    assert!(weak.contains("weak") && weak.contains("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"), "{weak}");
+}
+
+#[test]
+fn certificates_for_names_are_read_and_checked() {
+    let place = Place::new();
+    let (cert, key) = (place.shown("proxy.crt"), place.shown("proxy.key"));
+    let nameless = Authority::new("kubernetes").unwrap().issue(&Leaf::client("a user")).unwrap();
+    let nameless =
+        [place.write("user.crt", nameless.cert_pem), place.write("user.key", nameless.key_pem)].join(",");
+    for (pair, wanted) in [
+        (format!("{cert},{key}:"), "no DNS name"),
+        (format!("{cert},{key}:10.0.0.1"), "is an address"),
+        (format!("{cert},{key}:a.*.example"), "no DNS name"),
+        (format!("{cert},{}", place.shown("admin.key")), "does not belong"),
+        (format!("{},{key}", place.shown("absent")), "can't be read"),
+        (nameless.clone(), "behind a colon"),
+    ] {
+        let flag = format!("--tls-sni-cert-key={pair}");
+        let message = only_fault(place.load_basic(&[&flag]), "--tls-sni-cert-key");
+        assert!(message.contains(wanted), "{pair}: {message}");
+    }
+    assert!(place.load_basic(&[&format!("--tls-sni-cert-key={nameless}:a.example")]).is_ok());
+    let flag = format!("--tls-sni-cert-key={cert},{key}");
+    only_fault(place.load_basic(&[&flag, &flag]), "--tls-sni-cert-key");
+}
+
+#[test]
+fn watches_end_no_sooner_than_clients_are_turned_away() {
+    let loaded = Place::new().load_basic(&["--shutdown-delay-duration=30s"]);
+    let message = only_fault(loaded, "--shutdown-timeout");
+    assert!(message.contains("25s is shorter than --shutdown-delay-duration (30s)"), "{message}");
 }
 
 #[test]

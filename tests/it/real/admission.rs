@@ -69,7 +69,7 @@ fn unchunked(mut body: &str) -> String {
 
 /// Sends bytes over HTTP/1.1 and reads until the other side closes.
 async fn send(dial: &Dial<'_>, bytes: &str) -> Said {
-    let mut tls = dial.raw().await.unwrap();
+    let mut tls = dial.tls().await.unwrap();
     let exchange = async {
         let _closed = tls.write_all(bytes.as_bytes()).await;
         let _closed = tls.flush().await;
@@ -94,7 +94,7 @@ async fn send(dial: &Dial<'_>, bytes: &str) -> Said {
 }
 
 async fn send_h2(dial: &Dial<'_>, frames: &[u8]) -> Said {
-    let mut raw = RawH2::over(dial.raw().await.unwrap(), &[]).await;
+    let mut raw = RawH2::over(dial.tls().await.unwrap(), &[]).await;
     raw.send(frames).await;
     match raw.answer(1).await {
         Answer::Whole(code, body) => Said { code, kind: String::new(), body: same_each_time(&body) },

@@ -4,13 +4,18 @@ pub(super) mod audit;
 pub(super) mod binaries;
 pub(super) mod client;
 pub(super) mod cluster;
+pub(super) mod elsewhere;
 pub(super) mod files;
 pub(super) mod kubectl;
+pub(super) mod kubelet;
 pub(super) mod process;
 pub(super) mod proxy;
 pub(super) mod server;
+pub(super) mod websocket;
 
 use std::time::{Duration, Instant};
+
+pub(super) use crate::kit::free_port;
 
 /// Whatever takes longer than this will not happen any more.
 pub(super) const DEADLINE: Duration = Duration::from_secs(60);

@@ -17,7 +17,7 @@ use super::{
 
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
 /// Not where the proxy itself comes from.
-const FROM: [u8; 4] = [127, 0, 0, 2];
+pub(super) const FROM: [u8; 4] = [127, 0, 0, 2];
 
 async fn ask(client: &Client, headers: &[(&str, &str)]) -> Reply {
     let review = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview" });
@@ -30,10 +30,10 @@ fn user(reply: &Reply) -> Value {
 }
 
 /// A name for messages, the client, and the headers that it sends.
-type Case = (&'static str, Who, Vec<(&'static str, &'static str)>);
+pub(super) type Case = (&'static str, Who, Vec<(&'static str, &'static str)>);
 
 /// Callers of every kind, and the headers that they send.
-fn callers() -> Vec<Case> {
+pub(super) fn callers() -> Vec<Case> {
     let impersonation = vec![
         ("impersonate-user", "carol"),
         ("impersonate-uid", "carol-uid"),

@@ -27,6 +27,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use super::{
     DEADLINE,
     files::{Files, Who},
+    websocket::WebSocket,
 };
 
 /// Media types of PATCH.
@@ -82,8 +83,23 @@ impl<'a> Dial<'a> {
         time::timeout(DEADLINE, self.connect_now()).await?
     }
 
+    async fn connect_now(self) -> io::Result<Client> {
+        let io = TokioIo::new(self.tls().await?);
+        let token = self.who.token();
+        if self.h1 {
+            let (sender, connection) = http1::handshake(io).await.map_err(io::Error::other)?;
+            let driver = tokio::spawn(async { drop(connection.await) });
+            let sender = Sender::H1(Arc::new(tokio::sync::Mutex::new(sender)));
+            return Ok(Client { sender, driver, token });
+        }
+        let (sender, connection) =
+            http2::handshake(TokioExecutor::new(), io).await.map_err(io::Error::other)?;
+        let driver = tokio::spawn(async { drop(connection.await) });
+        Ok(Client { sender: Sender::H2(sender), driver, token })
+    }
+
     /// For bytes as they are.
-    pub(crate) async fn raw(&self) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn tls(&self) -> io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.files.pki.cluster_ca.cert().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -104,19 +120,11 @@ impl<'a> Dial<'a> {
         TlsConnector::from(Arc::new(config)).connect(name, tcp).await
     }
 
-    async fn connect_now(self) -> io::Result<Client> {
-        let io = TokioIo::new(self.raw().await?);
-        let token = self.who.token();
-        if self.h1 {
-            let (sender, connection) = http1::handshake(io).await.map_err(io::Error::other)?;
-            let driver = tokio::spawn(async { drop(connection.await) });
-            let sender = Sender::H1(Arc::new(tokio::sync::Mutex::new(sender)));
-            return Ok(Client { sender, driver, token });
-        }
-        let (sender, connection) =
-            http2::handshake(TokioExecutor::new(), io).await.map_err(io::Error::other)?;
-        let driver = tokio::spawn(async { drop(connection.await) });
-        Ok(Client { sender: Sender::H2(sender), driver, token })
+    /// Asks for a WebSocket, over a connection of its own.
+    pub(crate) async fn websocket(self, path: &str, headers: &[(&str, &str)]) -> io::Result<WebSocket> {
+        let dial = self.h1();
+        let asked = async { WebSocket::ask(dial.tls().await?, dial.who.token(), path, headers).await };
+        time::timeout(DEADLINE, asked).await?
     }
 }
 

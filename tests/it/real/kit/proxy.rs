@@ -31,6 +31,19 @@ impl Proxy {
         home: Option<&str>,
         change: impl FnOnce(&mut ServeArgs),
     ) -> Self {
+        let proxy = Self::launch(cluster, (Ipv4Addr::LOCALHOST, 0).into(), servers, home, change).await;
+        proxy.until_all_are_healthy().await;
+        proxy
+    }
+
+    /// At an address that is free, and whatever state the servers are in.
+    pub(crate) async fn launch(
+        cluster: &'static Cluster,
+        address: SocketAddr,
+        servers: &[(&str, &str)],
+        home: Option<&str>,
+        change: impl FnOnce(&mut ServeArgs),
+    ) -> Self {
         let file = |name: &str| Some(cluster.files.path(name));
         let url = |(named, server): &(&str, &str)| format!("{named}={}", cluster.server(server).url());
         let mut args = ServeArgs {
@@ -45,22 +58,27 @@ impl Proxy {
             api_server: servers.iter().map(url).collect(),
             home: home.map(str::to_owned),
             access_log: Some("off".to_owned()),
+            shutdown_delay_duration: Some("0".into()),
             ..ServeArgs::default()
         };
         change(&mut args);
         let loaded = Config::load_with(&args, &|_| None).unwrap();
-        let any = async || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let listeners = Listeners { clients: vec![any().await], admin: any().await, metrics: None };
+        let clients = vec![TcpListener::bind(address).await.unwrap()];
+        let admin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let listeners = Listeners { clients, admin, metrics: None };
         let app = App::build(&loaded, listeners).unwrap();
         let addr = app.addresses[0];
         let proxy = Self { app, addr, cluster };
         tokio::time::timeout(super::DEADLINE, proxy.app.readiness.ready()).await.unwrap();
+        proxy
+    }
+
+    pub(crate) async fn until_all_are_healthy(&self) {
         eventually("every server is healthy", async || {
-            let mut servers = proxy.app.proxy.fleet.iter();
+            let mut servers = self.app.proxy.fleet.iter();
             servers.all(|server| server.health.is_healthy()).then_some(())
         })
         .await;
-        proxy
     }
 
     /// In front of, or beside, all servers of a cluster, named as there.
@@ -92,7 +110,7 @@ impl Proxy {
 
     /// The connections of one class to one server.
     pub(crate) fn connections(&self, server: &str, class: Class) -> Stats {
-        self.server(server).pool(class).stats()
+        self.server(server).connections(class)
     }
 
     /// One of the admin pages.

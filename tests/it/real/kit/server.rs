@@ -2,13 +2,10 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     os::unix::fs::MetadataExt as _,
     path::PathBuf,
-    sync::{
-        Mutex,
-        atomic::{AtomicU16, Ordering},
-    },
+    sync::Mutex,
 };
 
 use super::{
@@ -61,7 +58,7 @@ impl ApiServer {
     pub(crate) fn new(spec: &Spec, binary: &str, etcd: &str, files: &Files) -> Self {
         let dir = files.dir.join(spec.name);
         fs::create_dir_all(&dir).unwrap();
-        let port = free_port();
+        let port = super::free_port();
         // The identity lease is named after the host: without a UTS namespace of its own, every server of
         // this machine would have the same.
         let unshare: &[&str] = if fs::metadata("/proc/self").unwrap().uid() == 0 {
@@ -95,6 +92,11 @@ impl ApiServer {
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
             format!("--service-account-key-file={}", file("sa.crt")),
             format!("--service-account-signing-key-file={}", file("sa.key")),
+            // As which it calls kubelets, where, and whom it takes for one.
+            format!("--kubelet-client-certificate={}", file("kubelet-client.crt")),
+            format!("--kubelet-client-key={}", file("kubelet-client.key")),
+            format!("--kubelet-certificate-authority={}", file("ca.crt")),
+            "--kubelet-preferred-address-types=InternalIP".to_owned(),
             "--authorization-mode=RBAC".to_owned(),
             // No controller makes service accounts here, and pods must be creatable.
             "--disable-admission-plugins=ServiceAccount".to_owned(),
@@ -155,18 +157,5 @@ impl ApiServer {
             (reply.status == 200).then_some(())
         })
         .await;
-    }
-}
-
-/// A port that is free now. Not out of the range from which the kernel takes ports for outgoing connections:
-/// a server that is down for a while must get its own back.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let begin = u16::try_from(std::process::id() % 1000).unwrap() * 10;
-    loop {
-        let port = 20_000 + (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
     }
 }
