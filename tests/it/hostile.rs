@@ -3,6 +3,7 @@
 //! `tests/README.md` has the table of attacks. Each room tells one family: a table whose rows are claims, or a
 //! test under the name by which the attack is known.
 
+mod answers;
 mod bodies;
 mod bombs;
 mod floods;
