@@ -152,6 +152,10 @@ async fn watches_have_no_gap_no_duplicate_and_no_reorder_whatever_dies_hangs_or_
         writers.push(Writers::start(resource, &ways, WRITE_EVERY, seed));
     }
 
+    // Whoever has not begun yet has nothing to lose.
+    for crowd in &crowds {
+        crowd.wait(1, CATCH_UP).await;
+    }
     let mut rng = StdRng::seed_from_u64(seed);
     let mut troubles = vec![Trouble::ProxyIsRestarted, Trouble::ProxyIsAway, Trouble::Dies("home")];
     for name in ["new1", "new2"] {
@@ -170,7 +174,7 @@ async fn watches_have_no_gap_no_duplicate_and_no_reorder_whatever_dies_hangs_or_
         stage.suffer(trouble).await;
     }
 
-    let mut wrong = 0;
+    let (mut wrong, mut broken) = (0, 0);
     say!("{}", Seen::HEADINGS);
     for (((resource, crowd), writers), seen) in resources.iter().zip(crowds).zip(writers).zip(witnesses) {
         let (written, end) = writers.stop(&witness).await;
@@ -186,10 +190,9 @@ async fn watches_have_no_gap_no_duplicate_and_no_reorder_whatever_dies_hangs_or_
         say!("{} writes happened; {written}", truth.len());
         // Else nothing was proven.
         let counts = &seen.counts;
-        assert!(
-            counts.events >= truth.len() as u64 && counts.ended_broken > 0 && counts.expired > 0,
-            "{counts:?}"
-        );
+        assert!(counts.events >= truth.len() as u64 && counts.expired > 0, "{counts:?}");
+        broken += counts.ended_broken;
     }
+    assert!(broken > 0, "no watch ever broke");
     assert_eq!(wrong, 0, "see above; KPP_SEED={seed}");
 }
