@@ -41,9 +41,12 @@ pub const CLIENT_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// limits of their own (kube-apiserver: 600 by default); this one bounds what a server that hangs can pile up here.
 pub const MAX_REQUESTS_INFLIGHT: usize = 4_000;
 
-/// Default. Bytes that the head of one request may have; more is a 431, and so are more than 100 lines of HTTP/1.1 (hyper's
-/// own limit). Go's server takes 1 MiB and any number of lines, but nothing that speaks to Kubernetes needs it: a
-/// large token has 8 KiB.
+/// Lines that the head of an HTTP/1.1 request may have; more is a 431. hyper's own 100 are too few for a front proxy
+/// or a client that names the groups of somebody who is in many.
+pub const MAX_HEADERS: usize = 256;
+
+/// Default. Bytes that the head of one request may have; more is a 431. Go's server takes 1 MiB, but nothing that
+/// speaks to Kubernetes needs it: a large token has 8 KiB.
 pub const MAX_HEADER_BYTES: usize = 64 * KIB;
 
 /// Default. Streams that one client may have open on one HTTP/2 connection (kube-apiserver: 100 since 1.27.8, 250

@@ -229,6 +229,7 @@ where
             .timer(TokioTimer::new())
             // From the end of the last request; how long a head may take from its first byte, the clock says.
             .header_read_timeout(limits::CLIENT_IDLE_TIMEOUT.max(limits.header_read_timeout))
+            .max_headers(limits::MAX_HEADERS)
             .max_header_size(limits.max_header_bytes)
             .max_buf_size(limits.max_header_bytes)
             .half_close(false);
