@@ -13,7 +13,7 @@ use super::answer::{self, Answer, Refusal};
 use super::shared::Shared;
 use crate::body;
 
-/// What a server does with upgrades of `exec`, `attach`, `portforward` and `proxy`.
+/// What a server does with upgrades of `exec`, `attach`, `portforward`, `proxy` and of watches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UpgradeScript {
     /// Sends back what it reads, and ends when that has ended.
@@ -64,16 +64,20 @@ pub(super) struct Start {
 const SUBRESOURCES: [&str; 4] = ["exec", "attach", "portforward", "proxy"];
 static PIECE: [u8; 16 * 1024] = [b'k'; 16 * 1024];
 
-/// `None` if no upgrade of such a subresource is asked for.
+/// `None` if no upgrade of a watch or of such a subresource is asked for.
 pub(super) fn answer(
     server: &Shared,
     number: u64,
-    subresource: Option<&str>,
+    (verb, subresource): (&str, Option<&str>),
     parts: &Parts,
 ) -> Option<Result<Answer, Refusal>> {
     let protocol = parts.headers.get(header::UPGRADE)?.clone();
     let on: OnUpgrade = parts.extensions.get().cloned()?;
-    subresource.filter(|subresource| SUBRESOURCES.contains(subresource))?;
+    let streams =
+        verb == "watch" || subresource.is_some_and(|subresource| SUBRESOURCES.contains(&subresource));
+    if !streams {
+        return None;
+    }
     let script = server.faults.upgrades();
     match script {
         UpgradeScript::Refuse(status, 0) => {

@@ -56,24 +56,38 @@ async fn i4_upgrade_has_a_fresh_connection_that_nobody_used_before_or_uses_after
     eventually("all are closed", || proxy.connections("v136", Class::Upgrade).live == 0).await;
 }
 
+/// kube-apiserver serves watches as WebSockets, too.
 #[tokio::test]
 async fn i8_upgrade_that_meets_a_route_level_404_is_decided_once_more() {
+    let watch = format!("{PODS}?watch=1");
     for fault in [RouteFault::Status, RouteFault::PlainText] {
         let (cluster, proxy) = two().await;
-        let pods =
-            GroupVersionResource { group: String::new(), version: "v1".into(), resource: "pods".into() };
-        cluster.server("v132").faults().missing(pods.clone(), Some(fault));
-        let mut client = upgrade(proxy.address(), EXEC).await;
+        cluster.server("v132").faults().missing(pods(), Some(fault));
+        let mut client = upgrade(proxy.address(), &watch).await;
         assert_eq!(client.status(), 101, "{fault:?}: {}", client.head);
         client.send(b"hello").await;
         assert_eq!(client.next(5).await, b"hello");
         assert_eq!(upgrades(&cluster, "v132").len(), 1);
         assert_eq!(upgrades(&cluster, "v136")[0].headers[PROXIED], "true");
         // Both deny it although both list it: nobody says 404.
-        cluster.server("v136").faults().missing(pods, Some(fault));
-        let client = upgrade(proxy.address(), EXEC).await;
+        cluster.server("v136").faults().missing(pods(), Some(fault));
+        let client = upgrade(proxy.address(), &watch).await;
         assert_eq!((client.status(), client.header("retry-after")), (503, vec!["1"]));
     }
+}
+
+#[tokio::test]
+async fn a_404_of_a_pod_or_its_node_is_the_answer_to_an_upgrade() {
+    let (cluster, proxy) = two().await;
+    cluster.server("v132").faults().missing(pods(), Some(RouteFault::PlainText));
+    let mut client = upgrade(proxy.address(), EXEC).await;
+    assert_eq!((client.status(), client.header("connection")), (404, vec!["close"]));
+    assert_eq!(client.body().await, "404 page not found\n");
+    assert!(upgrades(&cluster, "v136").is_empty());
+}
+
+fn pods() -> GroupVersionResource {
+    GroupVersionResource { group: String::new(), version: "v1".into(), resource: "pods".into() }
 }
 
 #[tokio::test]
