@@ -10,7 +10,8 @@
 //!        Loaded { config, material } or Invalid { faults }: all of them, each with its key
 //! ```
 //!
-//! Nothing here opens a socket, and nothing after here opens a file.
+//! Nothing here opens a socket, and nothing after here opens a file. [`Source`] makes the same configuration anew,
+//! [`Contents`] tells whether that is worth while, and [`Config::changes`] what came of it.
 
 mod changes;
 mod document;

@@ -154,13 +154,16 @@ impl Server {
         }
     }
 
-    /// From now on connections begin so. Whatever is under way goes on.
-    pub fn rekey(&self, ServerTls { identity, token, unproven, upgrade }: ServerTls) {
+    /// From now on connections begin so. Whatever is under way goes on. If the CAs are the `same_cas` as before,
+    /// connections that show no certificate stay.
+    pub fn rekey(&self, ServerTls { identity, token, unproven, upgrade }: ServerTls, same_cas: bool) {
         self.pools.identity.rekey(Arc::clone(&identity));
         self.pools.own.rekey(identity);
-        self.pools.token.rekey(token);
-        self.pools.unproven.rekey(unproven);
         self.pools.upgrades.rekey(upgrade);
+        if !same_cas {
+            self.pools.token.rekey(token);
+            self.pools.unproven.rekey(unproven);
+        }
     }
 
     /// Sends a request over a connection of this class; see [`Pool::send`].

@@ -78,6 +78,13 @@ pub(super) struct Reload {
     reloader: Reloader,
 }
 
+/// New certificates for the connections to one server.
+struct Rekey {
+    server: Arc<Server>,
+    tls: ServerTls,
+    same_cas: bool,
+}
+
 // === impl Reloader ===
 
 impl Reloader {
@@ -196,8 +203,8 @@ impl Reload {
         // In this order: whose CA is gone is nobody at once, and can't resume a session either.
         self.proxy.policy.store(Arc::new(policy));
         self.tls.store(tls);
-        for (server, tls) in rekeyed {
-            server.rekey(tls);
+        for Rekey { server, tls, same_cas } in rekeyed {
+            server.rekey(tls, same_cas);
         }
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
@@ -209,14 +216,15 @@ impl Reload {
     }
 
     /// The servers whose certificates, or what we show to them, are others now.
-    fn rekeyed(&self, loaded: &Loaded) -> anyhow::Result<Vec<(Arc<Server>, ServerTls)>> {
+    fn rekeyed(&self, loaded: &Loaded) -> anyhow::Result<Vec<Rekey>> {
         let mut rekeyed = Vec::new();
         let files = self.in_use.material.servers.iter().zip(&loaded.material.servers);
         for (server, (old, new)) in loaded.config.servers.iter().zip(files) {
             let Some(place) = self.proxy.fleet.position(&server.name) else { continue };
-            if old.ca != new.ca || old.proxy_client != new.proxy_client {
+            let same_cas = old.ca == new.ca;
+            if !same_cas || old.proxy_client != new.proxy_client {
                 let tls = fleet::tls(new).with_context(|| format!("API server {}", server.name))?;
-                rekeyed.push((Arc::clone(self.proxy.fleet.get(place)), tls));
+                rekeyed.push(Rekey { server: Arc::clone(self.proxy.fleet.get(place)), tls, same_cas });
             }
         }
         Ok(rekeyed)

@@ -22,15 +22,21 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
+/// A configuration without a fault.
+pub(super) struct Resolved {
+    pub(super) config: Config,
+    pub(super) material: Material,
+    pub(super) warnings: Vec<String>,
+}
+
 /// See [`Config::load_with`]. The files are those that were read, whatever was found.
-pub(super) fn resolve(
-    args: &ServeArgs,
-    env: Env<'_>,
-) -> (Result<(Config, Material, Vec<String>), Invalid>, Files) {
+pub(super) fn resolve(args: &ServeArgs, env: Env<'_>) -> (Result<Resolved, Invalid>, Files) {
     let mut found = Findings::default();
     let built = attempt(args, env, &mut found);
     let result = match built {
-        Some((config, material)) if found.faults.is_empty() => Ok((config, material, found.warnings)),
+        Some((config, material)) if found.faults.is_empty() => {
+            Ok(Resolved { config, material, warnings: found.warnings })
+        }
         _ => Err(Invalid { faults: found.faults }),
     };
     (result, found.files)

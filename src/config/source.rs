@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::material::{self, Files};
+use super::resolve::{self, Resolved};
 use super::settings::variables;
-use super::{Invalid, Loaded, ServeArgs, resolve};
+use super::{Invalid, Loaded, ServeArgs};
 
 /// Flags and environment, which stay the same as long as the process lives.
 #[derive(Clone)]
@@ -43,7 +44,7 @@ impl Source {
     pub fn load(&self) -> Attempt {
         let (result, files) = resolve::resolve(&self.args, &|name| self.env.get(name).cloned());
         let contents = Contents::of(&files);
-        let result = result.map(|(config, material, warnings)| Loaded {
+        let result = result.map(|Resolved { config, material, warnings }| Loaded {
             config,
             material,
             warnings,

@@ -1,6 +1,6 @@
 //! Clients' connections and requests.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -44,13 +44,21 @@ pub struct ClientMetrics {
 }
 
 /// What became of requests.
-#[derive(Clone, Debug)]
-pub struct RequestMetrics {
+#[derive(Clone, Debug, Default)]
+pub struct RequestMetrics(Arc<Counted>);
+
+#[derive(Debug)]
+struct Counted {
     total: Family<RequestLabels, Counter>,
     duration: Family<DurationLabels, Histogram, fn() -> Histogram>,
     in_flight: Family<InFlightLabels, Gauge>,
+    /// The two of `in_flight`, looked up once.
+    short: Gauge,
+    lasting: Gauge,
     received: Counter,
     sent: Counter,
+    /// The server's name where no server answered.
+    nobody: ServerName,
 }
 
 /// Counts one request when it is dropped, so that neither an early return nor a client that left loses a
@@ -135,14 +143,19 @@ impl ClientMetrics {
 
 // === impl RequestMetrics ===
 
-impl Default for RequestMetrics {
+impl Default for Counted {
     fn default() -> Self {
+        let in_flight = Family::<InFlightLabels, Gauge>::default();
+        let gauge = |long_running| in_flight.get_or_create_owned(&InFlightLabels { long_running });
         Self {
             total: Family::default(),
             duration: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
-            in_flight: Family::default(),
+            short: gauge(false),
+            lasting: gauge(true),
+            in_flight,
             received: Counter::default(),
             sent: Counter::default(),
+            nobody: "".into(),
         }
     }
 }
@@ -153,30 +166,30 @@ impl RequestMetrics {
             "kube_peer_proxy_requests",
             "Requests that ended, by the server that answered (empty: we did), the class of connection to it, verb, \
              status code (0: the client left before there was one) and the decision that was made",
-            self.total.clone(),
+            self.0.total.clone(),
         );
         registry.register_with_unit(
             "kube_peer_proxy_request_duration",
             "From the request's head to the last byte of the answer; long-running requests are left out",
             Unit::Seconds,
-            self.duration.clone(),
+            self.0.duration.clone(),
         );
         registry.register(
             "kube_peer_proxy_requests_in_flight",
             "Requests that have not ended yet",
-            self.in_flight.clone(),
+            self.0.in_flight.clone(),
         );
         registry.register_with_unit(
             "kube_peer_proxy_request_body",
             "Bodies received from clients",
             Unit::Bytes,
-            self.received.clone(),
+            self.0.received.clone(),
         );
         registry.register_with_unit(
             "kube_peer_proxy_response_body",
             "Bodies sent to clients",
             Unit::Bytes,
-            self.sent.clone(),
+            self.0.sent.clone(),
         );
     }
 
@@ -186,7 +199,7 @@ impl RequestMetrics {
             metrics: self.clone(),
             started: Instant::now(),
             labels: RequestLabels {
-                server: "".into(),
+                server: Arc::clone(&self.0.nobody),
                 class: "none",
                 verb: "other",
                 code: 0,
@@ -199,11 +212,11 @@ impl RequestMetrics {
 
     /// So many bytes of a body came from a client.
     pub fn received_bytes(&self, bytes: u64) {
-        self.received.inc_by(bytes);
+        self.0.received.inc_by(bytes);
     }
 
     fn in_flight(&self, long_running: bool) -> GaugeGuard {
-        GaugeGuard::new(self.in_flight.get_or_create_owned(&InFlightLabels { long_running }))
+        GaugeGuard::new(if long_running { &self.0.lasting } else { &self.0.short }.clone())
     }
 }
 
@@ -238,7 +251,7 @@ impl RequestRecorder {
 
     /// So many bytes of body went to the client.
     pub fn sent_bytes(&self, bytes: u64) {
-        self.metrics.sent.inc_by(bytes);
+        self.metrics.0.sent.inc_by(bytes);
     }
 
     /// How long the request has taken so far.
@@ -249,10 +262,10 @@ impl RequestRecorder {
 
 impl Drop for RequestRecorder {
     fn drop(&mut self) {
-        self.metrics.total.get_or_create(&self.labels).inc();
+        self.metrics.0.total.get_or_create(&self.labels).inc();
         if !self.long_running {
             let labels = DurationLabels { server: self.labels.server.clone(), verb: self.labels.verb };
-            self.metrics.duration.get_or_create(&labels).observe(self.started.elapsed().as_secs_f64());
+            self.metrics.0.duration.get_or_create(&labels).observe(self.started.elapsed().as_secs_f64());
         }
     }
 }
@@ -305,7 +318,7 @@ mod tests {
     #[test]
     fn in_flight_counts_while_the_recorder_lives() {
         let metrics = RequestMetrics::default();
-        let gauge = metrics.in_flight.get_or_create_owned(&InFlightLabels { long_running: true });
+        let gauge = metrics.0.in_flight.get_or_create_owned(&InFlightLabels { long_running: true });
         let recorder = asked(&metrics, "watch", true);
         assert_eq!(gauge.get(), 1);
         drop(recorder);

@@ -1,19 +1,11 @@
 //! What is the same for every request, around the proxy: an audit ID, an access line, metrics, and a panic that
 //! costs one request only.
 
-use std::{
-    convert::Infallible,
-    future::Future,
-    net::SocketAddr,
-    panic::AssertUnwindSafe,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{net::SocketAddr, panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt as _;
 use http::{HeaderValue, Method, Request, Response};
-use tower::{Service, ServiceBuilder, util::BoxCloneSyncService};
+use tower::{service_fn, util::BoxCloneSyncService};
 
 use crate::{
     api::status::{Encoding, Status},
@@ -32,38 +24,60 @@ use crate::{
 /// The proxy with everything around it, ready for a listener.
 pub fn handler(proxy: Arc<Proxy>, access_log: bool) -> Handler {
     let names = proxy.fleet.iter().map(|server| Arc::clone(&server.name)).collect();
-    let log = Log { metrics: proxy.metrics.clone(), names, access_log };
-    BoxCloneSyncService::new(
-        ServiceBuilder::new()
-            .map_request(with_audit_id)
-            .layer_fn(move |inner| Access { inner, log: log.clone() })
-            .service_fn(move |request| guarded(Arc::clone(&proxy), request)),
-    )
-}
-
-/// The client's audit ID, or a new one, so that our line and the servers' audit entries meet.
-fn with_audit_id(mut request: Request<Body>) -> Request<Body> {
-    let usable =
-        request.headers().get(&AUDIT_ID).is_some_and(|id| !id.is_empty() && id.len() <= limits::MAX_AUDIT_ID);
-    if !usable {
-        let id = uuid::Uuid::new_v4().hyphenated().to_string();
-        let id = HeaderValue::from_str(&id).expect("a UUID is visible ASCII");
-        request.headers_mut().insert(AUDIT_ID, id);
-    }
-    request
-}
-
-/// A panic is a 500 for the one request that met it.
-async fn guarded(proxy: Arc<Proxy>, request: Request<Body>) -> Result<Response<Body>, Infallible> {
-    let encoding = Encoding::preferred(request.headers());
-    let answer = AssertUnwindSafe(proxy.handle(request)).catch_unwind().await;
-    Ok(answer.unwrap_or_else(|_| {
-        tracing::error!("a request was given up because of a panic; see standard error");
-        Status::internal("the proxy failed at this request; its log says where").into_response(encoding)
+    let log = Arc::new(Log { metrics: proxy.metrics.clone(), names, access_log });
+    // One future, which the service boxes: each layer with a future of its own would copy those inside of it,
+    // some kilobytes for every request.
+    BoxCloneSyncService::new(service_fn(move |mut request: Request<Body>| {
+        let proxy = Arc::clone(&proxy);
+        with_audit_id(&mut request);
+        let mut line = Line::new(&log, &mut request);
+        let request = line.count_upload(request);
+        async move {
+            let mut response = guarded(proxy, request).await;
+            line.answered(&mut response);
+            let tunnel = response.extensions_mut().remove::<Handover>();
+            if let Some(tunnel) = tunnel.and_then(|handover| handover.take()) {
+                // It outlives the request, and its line with it.
+                tokio::spawn(async move { line.tunnelled(tunnel.run().await) });
+                return Ok(response);
+            }
+            Ok(response.map(|body| body::watched(body, line)))
+        }
     }))
 }
 
-#[derive(Clone)]
+/// The client's audit ID, or a new one, so that our line and the servers' audit entries meet.
+fn with_audit_id(request: &mut Request<Body>) {
+    let usable =
+        request.headers().get(&AUDIT_ID).is_some_and(|id| !id.is_empty() && id.len() <= limits::MAX_AUDIT_ID);
+    if !usable {
+        // Random enough to be unique, and without a system call.
+        let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+        let mut text = uuid::Uuid::encode_buffer();
+        let id = HeaderValue::from_str(id.hyphenated().encode_lower(&mut text));
+        request.headers_mut().insert(AUDIT_ID, id.expect("a UUID is visible ASCII"));
+    }
+    if let Some(id) = request.headers_mut().get_mut(&AUDIT_ID) {
+        once_only(id);
+    }
+}
+
+/// Keeps a value that won't come again out of HPACK's tables, where it would push out those that will.
+fn once_only(value: &mut HeaderValue) {
+    value.set_sensitive(true);
+}
+
+/// A panic is a 500 for the one request that met it.
+async fn guarded(proxy: Arc<Proxy>, request: Request<Body>) -> Response<Body> {
+    let encoding = Encoding::preferred(request.headers());
+    let answer = AssertUnwindSafe(proxy.handle(request)).catch_unwind().await;
+    answer.unwrap_or_else(|_| {
+        tracing::error!("a request was given up because of a panic; see standard error");
+        Status::internal("the proxy failed at this request; its log says where").into_response(encoding)
+    })
+}
+
+/// What the lines have in common.
 struct Log {
     metrics: Metrics,
     /// Servers by number.
@@ -71,23 +85,16 @@ struct Log {
     access_log: bool,
 }
 
-/// The layer that sees each request come and go.
-#[derive(Clone)]
-struct Access<S> {
-    inner: S,
-    log: Log,
-}
-
 /// One request, from its head to the last byte of its answer; written down when it is dropped, so that neither
 /// a client that leaves nor an early return loses it.
 struct Line {
-    log: Log,
+    log: Arc<Log>,
     recorder: RequestRecorder,
     method: Method,
     /// Without the query, which may carry credentials (I12).
     path: String,
     client: Option<SocketAddr>,
-    audit_id: String,
+    audit_id: Option<HeaderValue>,
     agent: String,
     record: Record,
     /// 0 until an answer began.
@@ -103,70 +110,20 @@ struct Line {
     _turn: Option<Turn>,
 }
 
-// === impl Access ===
-
-impl<S> Service<Request<Body>> for Access<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let mut request = request;
-        let line = Line::new(&self.log, &mut request);
-        let received = line.log.metrics.requests.clone();
-        let request = request.map(|body| {
-            if http_body::Body::is_end_stream(&body) { body } else { body::watched(body, Upload(received)) }
-        });
-        let answer = self.inner.call(request);
-        Box::pin(finish(answer, line))
-    }
-}
-
-/// Waits for an answer, and watches its body to the end.
-async fn finish<F>(answer: F, mut line: Line) -> Result<Response<Body>, Infallible>
-where
-    F: Future<Output = Result<Response<Body>, Infallible>>,
-{
-    let mut response = answer.await?;
-    // As kube-apiserver, also where the answer is ours.
-    if let Ok(audit_id) = HeaderValue::from_str(&line.audit_id) {
-        response.headers_mut().entry(AUDIT_ID).or_insert(audit_id);
-    }
-    line.answered(&mut response);
-    let tunnel = response.extensions_mut().remove::<Handover>();
-    if let Some(tunnel) = tunnel.and_then(|handover| handover.take()) {
-        // It outlives the request, and its line with it.
-        tokio::spawn(async move { line.tunnelled(tunnel.run().await) });
-        return Ok(response);
-    }
-    Ok(response.map(|body| body::watched(body, line)))
-}
-
 // === impl Line ===
 
 impl Line {
-    fn new(log: &Log, request: &mut Request<Body>) -> Self {
+    fn new(log: &Arc<Log>, request: &mut Request<Body>) -> Self {
         let turn = request.extensions_mut().remove();
-        let text = |name| {
-            let value: Option<&HeaderValue> = request.headers().get(name);
-            value.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
-        };
+        let agent = request.headers().get(http::header::USER_AGENT).filter(|_| log.access_log);
         Self {
-            log: log.clone(),
+            log: Arc::clone(log),
             recorder: log.metrics.requests.start(),
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
             client: request.extensions().get::<Arc<Connection>>().map(|connection| connection.remote),
-            audit_id: text(AUDIT_ID),
-            agent: text(http::header::USER_AGENT),
+            audit_id: request.headers().get(&AUDIT_ID).cloned(),
+            agent: agent.and_then(|agent| agent.to_str().ok()).unwrap_or_default().to_owned(),
             record: Record::default(),
             status: 0,
             sent: 0,
@@ -177,7 +134,21 @@ impl Line {
         }
     }
 
+    /// Has the bytes of a request's body counted.
+    fn count_upload(&self, request: Request<Body>) -> Request<Body> {
+        if http_body::Body::is_end_stream(request.body()) {
+            return request;
+        }
+        let received = Upload(self.log.metrics.requests.clone());
+        request.map(|body| body::watched(body, received))
+    }
+
+    /// Takes down how the answer begins, and marks it.
     fn answered(&mut self, response: &mut Response<Body>) {
+        // As kube-apiserver, also where the answer is ours.
+        if let Some(id) = &self.audit_id {
+            once_only(response.headers_mut().entry(AUDIT_ID).or_insert_with(|| id.clone()));
+        }
         self.record = response.extensions_mut().remove().unwrap_or_default();
         self.status = response.status().as_u16();
         let length = response.headers().get(http::header::CONTENT_LENGTH);
@@ -224,7 +195,7 @@ impl Drop for Line {
         let record = &self.record;
         tracing::info!(
             target: "access",
-            audit_id = self.audit_id,
+            audit_id = self.audit_id.as_ref().and_then(|id| id.to_str().ok()),
             client = self.client.map(tracing::field::display),
             user = record.user,
             caller = record.caller,

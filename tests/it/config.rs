@@ -1,5 +1,6 @@
 //! The configuration as an operator meets it: flags, variables, files, and what is said about mistakes.
 
+mod anew;
 mod refused;
 
 use std::collections::HashMap;

@@ -25,5 +25,6 @@ mod routing;
 mod secrets;
 mod streaming;
 mod tls;
+mod upgrades;
 mod vectors;
 mod watch_checker;

@@ -7,6 +7,7 @@
 //! KPP_REAL=1 cargo test --locked --test it real:: -- --test-threads=2
 //! ```
 
+mod admission;
 mod chains;
 mod clients;
 mod failures;

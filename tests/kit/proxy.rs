@@ -30,7 +30,10 @@ pub struct ProxyBuilder {
     wait: bool,
     listen: SocketAddr,
     front_proxies: bool,
+    configure: Vec<Change>,
 }
+
+type Change = Box<dyn FnOnce(&mut Config)>;
 
 /// A proxy that runs until this is dropped.
 pub struct Proxy {
@@ -60,6 +63,7 @@ impl ProxyBuilder {
             wait: true,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             front_proxies: false,
+            configure: Vec::new(),
         };
         builder.flags(|args| {
             args.discovery_refresh_interval = Some("1h".into());
@@ -93,6 +97,12 @@ impl ProxyBuilder {
     /// A setting of the configuration file.
     pub fn file(mut self, key: &'static str, value: &str) -> Self {
         self.file.insert(key, value.to_owned());
+        self
+    }
+
+    /// Whatever results from all that.
+    pub fn configure(mut self, change: impl FnOnce(&mut Config) + 'static) -> Self {
+        self.configure.push(Box::new(change));
         self
     }
 
@@ -145,7 +155,8 @@ impl ProxyBuilder {
             args.requestheader_client_ca_file = Some(path("front-proxy-ca.crt"));
             args.requestheader_allowed_names = vec!["front-proxy-client".into()];
         }
-        let loaded = Config::load_with(args, &|_| None).unwrap_or_else(|invalid| panic!("{invalid}"));
+        let mut loaded = Config::load_with(args, &|_| None).unwrap_or_else(|invalid| panic!("{invalid}"));
+        self.configure.into_iter().for_each(|change| change(&mut loaded.config));
         let bind = async |address: SocketAddr| TcpListener::bind(address).await.unwrap();
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let metrics = Some(bind(loopback).await).filter(|_| loaded.config.operating.metrics_bind.is_some());

@@ -26,12 +26,13 @@ use tokio::{
 };
 use tower::{Service as _, ServiceExt as _};
 
-use super::{Handler, Limits, head_clock::HeadClock};
+use super::{Handler, Limits, gate::Place, head_clock::HeadClock, impatient::Impatient};
 use crate::{
     body::{Body, BoxError},
     discovery::catalog::Catalog,
     drain::{self, Phase},
     limits,
+    metrics::GaugeGuard,
     proxy::{caller::Credentials, home::Home, policy::Policy},
     servers::source::Fleet,
 };
@@ -53,7 +54,12 @@ pub struct Connection {
     last_turn: Mutex<Instant>,
     /// The client is to open another connection for whatever comes next.
     goodbye: Notify,
+    /// What it takes up as long as anybody uses it, as a tunnel too.
+    _counted: Option<Counted>,
 }
+
+/// One connection among all.
+pub(super) type Counted = (GaugeGuard, Place);
 
 /// One request's turn on its connection, from its head until this is dropped; stands in its extensions, for
 /// whoever knows when the answer is through.
@@ -62,7 +68,11 @@ pub struct Turn(Arc<Connection>);
 // === impl Connection ===
 
 impl Connection {
-    pub(super) fn new(remote: SocketAddr, chain: Option<&[CertificateDer<'_>]>) -> Arc<Self> {
+    pub(super) fn new(
+        remote: SocketAddr,
+        chain: Option<&[CertificateDer<'_>]>,
+        counted: Option<Counted>,
+    ) -> Arc<Self> {
         let owned = |chain: &[CertificateDer<'_>]| {
             chain.iter().map(|certificate| certificate.clone().into_owned()).collect::<Vec<_>>()
         };
@@ -75,6 +85,7 @@ impl Connection {
             turns: AtomicUsize::new(0),
             last_turn: Mutex::new(Instant::now()),
             goodbye: Notify::new(),
+            _counted: counted,
         })
     }
 
@@ -209,6 +220,7 @@ where
             .max_local_error_reset_streams(limits::MAX_LOCAL_RESETS)
             .keep_alive_interval(limits::CLIENT_PING_INTERVAL)
             .keep_alive_timeout(limits::CLIENT_PING_TIMEOUT);
+        let io = Impatient::new(io, limits::CLIENT_STALL_TIMEOUT);
         to_its_end!(builder.serve_connection(TokioIo::new(io), service))
     } else {
         let io = HeadClock::new(io, Arc::clone(&own), limits.header_read_timeout);

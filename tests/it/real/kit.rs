@@ -4,6 +4,7 @@ pub(super) mod audit;
 pub(super) mod binaries;
 pub(super) mod client;
 pub(super) mod cluster;
+pub(super) mod elsewhere;
 pub(super) mod files;
 pub(super) mod kubectl;
 pub(super) mod kubelet;

@@ -14,7 +14,7 @@ use super::{
     kit::{binaries::Version, files::Who, kubectl::Kubectl, kubelet::Kubelet, proxy::Proxy},
 };
 
-/// The newest whose exec can only SPDY has it from ten years ago.
+/// The oldest at hand. Like all of its time it upgrades to SPDY only.
 const OLDEST: Version = Version(1, 20);
 
 /// The servers, their kubelet, and proxies before them.
@@ -25,6 +25,7 @@ pub(super) struct Scene {
 }
 
 /// Where the servers can be reached.
+#[derive(Clone, Copy)]
 pub(super) struct Route {
     pub(super) name: &'static str,
     pub(super) addr: SocketAddr,
@@ -78,10 +79,10 @@ impl Scene {
         direct.into_iter().chain(proxied).collect()
     }
 
-    /// Every route, in both protocols (the newest kubectl speaks either, the oldest only SPDY), for somebody.
-    pub(super) fn ways_of(&self, who: Who) -> Vec<Way> {
+    /// Routes in both protocols (the newest kubectl speaks either, the oldest only SPDY), for somebody.
+    pub(super) fn ways_along(&self, routes: &[Route], who: Who) -> Vec<Way> {
         let mut ways = Vec::new();
-        for Route { name, addr, proxied, server } in self.routes() {
+        for &Route { name, addr, proxied, server } in routes {
             let url = format!("https://{addr}");
             let Fleet { binaries, cluster, .. } = &self.fleet;
             let newest = || Kubectl::newest(binaries, &cluster.files, &url, who);
@@ -101,7 +102,12 @@ impl Scene {
         ways
     }
 
-    /// The same by certificate and by token.
+    /// Every route, for somebody.
+    pub(super) fn ways_of(&self, who: Who) -> Vec<Way> {
+        self.ways_along(&self.routes(), who)
+    }
+
+    /// Every route, by certificate and by token.
     pub(super) fn ways(&self) -> Vec<Way> {
         [Who::Alice, Who::Bob].into_iter().flat_map(|who| self.ways_of(who)).collect()
     }

@@ -8,7 +8,7 @@ use kube_peer_proxy::servers::Class;
 use serde_json::json;
 
 use super::*;
-use crate::kit::{As, BOB, DEADLINE, eventually};
+use crate::kit::{As, BOB, DEADLINE, Raw, eventually};
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -100,4 +100,32 @@ async fn only_connections_whose_certificates_changed_are_renewed() {
     replace(&proxy.file("ca.crt"), both);
     until_reloads(&proxy, "ok", 3.0).await;
     assert_ne!(ask(4).await[1], before[1]);
+}
+
+/// An upgrade by an administrator, to a server that sends back what it gets.
+async fn tunnel(proxy: &Proxy) -> Raw {
+    let mut tunnel = Raw::connect(proxy.address(), Some(&PKI.admin)).await;
+    let head = "GET /api/v1/namespaces/default/pods/p/exec HTTP/1.1\r\nHost: kubernetes\r\n\
+                Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n";
+    tunnel.send(head).await;
+    let answer = tunnel.until("\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    tunnel
+}
+
+#[tokio::test]
+async fn a_tunnel_survives_and_the_next_one_shows_the_new_certificate() {
+    let (cluster, proxy) = alone().await;
+    let mut open = tunnel(&proxy).await;
+    open.send("before").await;
+    assert_eq!(open.until("before").await, "before");
+    let new_client = PKI.front_proxy_ca.issue(&Leaf::client("front-proxy-client")).unwrap();
+    replace_pair(&proxy, "front-proxy-client", &new_client);
+    until_reloads(&proxy, "ok", 1.0).await;
+    open.send("after").await;
+    assert_eq!(open.until("after").await, "after");
+    let _next = tunnel(&proxy).await;
+    let upgrades = cluster.asked("v136", |request| request.target.ends_with("/exec"));
+    let shown: Vec<_> = upgrades.iter().map(|request| request.leaf.as_ref().unwrap()).collect();
+    assert_eq!(shown, [&PKI.front_proxy_client.cert, &new_client.cert]);
 }

@@ -98,7 +98,8 @@ impl<'a> Dial<'a> {
         Ok(Client { sender: Sender::H2(sender), driver, token })
     }
 
-    async fn tls(&self) -> io::Result<TlsStream<TcpStream>> {
+    /// For bytes as they are.
+    pub(crate) async fn tls(&self) -> io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.files.pki.cluster_ca.cert().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

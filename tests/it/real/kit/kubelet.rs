@@ -12,8 +12,8 @@ use super::{
     cluster::Cluster,
     eventually,
     files::Who,
+    free_port,
     process::{DIES_WITH_PARENT, Process},
-    server::free_port,
 };
 
 /// What the node, the pod and its container are called.

@@ -5,10 +5,13 @@ use serde_json::{Value, json};
 use super::{
     super::{
         fleet,
-        kit::{audit, eventually, files::Who, kubelet::POD, server::ApiServer},
+        kit::{audit, elsewhere, eventually, files::Who, kubelet::POD, server::ApiServer},
     },
     Scene, Way,
 };
+
+/// From where requests come, which is not where the proxy's come from.
+const FROM: [u8; 4] = [127, 0, 0, 2];
 
 /// What the servers say about the requests to a path with this in it, once one of them says anything.
 async fn told<'a>(scene: &'a Scene, way: &Way, marker: &str) -> (&'a ApiServer, Vec<Value>) {
@@ -28,7 +31,12 @@ async fn told<'a>(scene: &'a Scene, way: &Way, marker: &str) -> (&'a ApiServer, 
 async fn the_audit_log_tells_who_upgraded_and_from_where() {
     let scene = fleet!(Scene::set().await);
     let mut direct = Vec::new();
-    for way in scene.ways() {
+    let mut routes = scene.routes();
+    for route in &mut routes {
+        route.addr = elsewhere::lead(FROM, route.addr).await;
+    }
+    let ways = [Who::Alice, Who::Bob].into_iter().flat_map(|who| scene.ways_along(&routes, who));
+    for way in ways {
         let marker = format!("marker-{}", way.name);
         way.kubectl.run(&["exec", POD, "--", "echo", &marker]).await;
         let (server, entries) = told(&scene, &way, &marker).await;
@@ -43,7 +51,8 @@ async fn the_audit_log_tells_who_upgraded_and_from_where() {
                 if way.who == Who::Alice { ("alice", "testers") } else { ("bob", "night-shift") };
             assert_eq!(user["username"], name, "{}", way.name);
             assert_eq!(user["groups"], json!(["devs", group, "system:authenticated"]), "{}", way.name);
-            let from = if way.proxied { json!(["127.0.0.1", "127.0.0.1"]) } else { json!(["127.0.0.1"]) };
+            let through = json!(["127.0.0.2", "127.0.0.1"]);
+            let from = if way.proxied { through } else { json!(["127.0.0.2"]) };
             assert_eq!(entry["sourceIPs"], from, "{}", way.name);
 
             // What else is known of somebody depends on the server.

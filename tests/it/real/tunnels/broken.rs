@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     process::Child,
     time,
 };
@@ -27,6 +27,9 @@ use super::{
 
 /// Far more than noticing takes, far less than any timeout that could hide that nobody noticed.
 const AT_ONCE: Duration = Duration::from_secs(10);
+
+/// What a leaving proxy gives its tunnels.
+const LEAVES_AFTER: Duration = Duration::from_secs(8);
 
 /// Runs a script in the container until it says `started`; its input stays open.
 async fn start(name: &str, kubectl: &Kubectl, script: &str) -> Child {
@@ -97,6 +100,41 @@ async fn a_killed_server_ends_its_tunnels_through_the_proxy_as_it_does_directly(
     proxy.stop().await;
     fleet.server("new1").start();
     fleet.server("new1").ready(&fleet.files).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_leaves_carries_its_tunnels_up_to_the_deadline_and_ends_them_then() {
+    let fleet = fleet!(fleets::versions().await);
+    fleet!(fleet.cluster.kubelet(fleet.binaries, Ipv4Addr::LOCALHOST).await);
+    let proxy = Proxy::start(fleet.cluster, &[("v136", "v136")], Some("v136"), |args| {
+        args.shutdown_delay_duration = Some("0s".to_owned());
+        args.shutdown_timeout = Some(format!("{}s", LEAVES_AFTER.as_secs()));
+    })
+    .await;
+    let mut tunnels = Vec::new();
+    for (kind, kubectl) in kubectls(&fleet, fleet.binaries, &proxy.url()) {
+        let child = start(&kind, &kubectl, "echo started; cat").await;
+        tunnels.push((kind, kubectl, child));
+    }
+    let begun = Instant::now();
+    let leaving = tokio::spawn(proxy.stop());
+    // It does not accept any more, and what is open works.
+    for (kind, _, child) in &mut tunnels {
+        child.stdin.as_mut().unwrap().write_all(b"still there\n").await.unwrap();
+        let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+        let line = time::timeout(DEADLINE, lines.next_line()).await.unwrap().unwrap();
+        assert_eq!(line.as_deref(), Some("still there"), "{kind}");
+    }
+    assert!(!leaving.is_finished(), "it waits for them");
+    for (kind, _kubectl, mut child) in tunnels {
+        let _open = child.stdin.take();
+        let ended = time::timeout(DEADLINE, child.wait_with_output()).await;
+        let ended = ended.unwrap_or_else(|_| panic!("{kind}: it goes on")).unwrap();
+        let err = String::from_utf8_lossy(&ended.stderr).into_owned();
+        say!("{kind:18} {:?} after {:?}: {}", ended.status.code(), begun.elapsed(), err.trim());
+        assert!(begun.elapsed() >= LEAVES_AFTER, "{kind}: after {:?}", begun.elapsed());
+    }
+    time::timeout(AT_ONCE, leaving).await.expect("nothing is left").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
