@@ -33,6 +33,11 @@ use crate::{
 
 mod fleet;
 mod policy;
+mod reload;
+
+pub use reload::Reloader;
+
+use reload::Reload;
 
 /// Sockets that are bound already, so that whoever builds the app knows the ports.
 pub struct Listeners {
@@ -54,6 +59,8 @@ pub struct App {
     pub addresses: Vec<SocketAddr>,
     /// Where its admin pages are.
     pub admin: SocketAddr,
+    /// Looks for changes of the configuration's files.
+    pub reloader: Reloader,
     drain: Drain,
     leaving: Shutdown,
     staying: Condition,
@@ -147,6 +154,9 @@ impl App {
             let listener = Listener { socket, tls, handler, limits, gate, metrics: metrics.clients.clone() };
             running.spawn(listener.run(drain.signal()));
         }
+        let reload = Reload::new(loaded, Arc::clone(&proxy), tls);
+        let reloader = reload.reloader();
+        background.spawn(reload.run());
         let pages = Admin { proxy: Arc::clone(&proxy), readiness: readiness.clone(), exposition };
         let admin = listeners.admin.local_addr()?;
         background.spawn(pages.clone().run(listeners.admin, Pages::All));
@@ -158,6 +168,7 @@ impl App {
             readiness,
             addresses,
             admin,
+            reloader,
             drain,
             leaving: config.shutdown,
             staying,

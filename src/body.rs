@@ -9,9 +9,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
-use tokio::time::Instant;
 
-use crate::{drain, limits};
+mod ending;
+
+pub use ending::until_over;
 
 /// Any error of a body or a service.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -42,18 +43,6 @@ pub fn watched<W: Watcher>(body: Body, mut watcher: W) -> Body {
     Watched { body, watcher }.boxed_unsync()
 }
 
-/// The same body, ended as if it were complete when the drain is over: at a pause of the sender, so that what has
-/// a meaning as a whole stays whole. For answers without an end of their own; whoever reads a watch knows that it
-/// may end at any event.
-pub fn until_over(body: Body, drain: drain::Signal) -> Body {
-    let over = Box::pin(over(drain));
-    Ending { body, over, last_words: None }.boxed_unsync()
-}
-
-async fn over(mut drain: drain::Signal) {
-    drain.reached(drain::Phase::Over).await;
-}
-
 /// Sees what of a body passes. Its end is its drop.
 pub trait Watcher: Send + Unpin + 'static {
     /// So many bytes passed.
@@ -69,13 +58,6 @@ pub trait Watcher: Send + Unpin + 'static {
 struct Watched<W> {
     body: Body,
     watcher: W,
-}
-
-struct Ending {
-    body: Body,
-    over: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// Set when it is over: a sender that never pauses ends here.
-    last_words: Option<Instant>,
 }
 
 struct After {
@@ -97,35 +79,6 @@ impl HttpBody for After {
             Some(head) => Poll::Ready(Some(Ok(Frame::data(head)))),
             None => Pin::new(&mut self.rest).poll_frame(cx),
         }
-    }
-}
-
-// === impl Ending ===
-
-impl HttpBody for Ending {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if self.last_words.is_none() && self.over.as_mut().poll(cx).is_ready() {
-            self.last_words = Some(Instant::now() + limits::LAST_WORDS);
-        }
-        let Some(end) = self.last_words else { return Pin::new(&mut self.body).poll_frame(cx) };
-        match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(frame) if Instant::now() < end => Poll::Ready(frame),
-            _ => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

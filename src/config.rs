@@ -10,10 +10,13 @@
 //!        Loaded { config, material } or Invalid { faults }: all of them, each with its key
 //! ```
 //!
-//! Nothing here opens a socket, and nothing after here opens a file.
+//! Nothing here opens a socket, and nothing after here opens a file. [`Source`] makes the same configuration anew,
+//! [`Contents`] tells whether that is worth while, and [`Config::changes`] what came of it.
 
+mod changes;
 mod document;
 mod duration;
+mod expiry;
 mod flags;
 mod listening;
 mod material;
@@ -22,13 +25,17 @@ mod read;
 mod resolve;
 mod servers;
 mod settings;
+mod source;
 mod types;
 mod values;
 
 use std::fmt;
 
+pub use changes::Change;
+pub use expiry::Expiry;
 pub use flags::ServeArgs;
 pub use material::{Certificates, KeyPair, Material, ServerMaterial};
+pub use source::{Attempt, Contents, Source};
 pub use types::{
     Callers, ClientLimits, Config, Connections, Discovery, FrontProxy, Health, Home, HomePreference, Listen,
     LogFormat, MinVersion, Operating, PeerSource, Reroute, ServerConfig, Shutdown, SniCertificate,
@@ -44,6 +51,10 @@ pub struct Loaded {
     pub material: Material,
     /// What is allowed, but maybe not meant; for the log.
     pub warnings: Vec<String>,
+    /// To do it again.
+    pub source: Source,
+    /// What was read.
+    pub contents: Contents,
 }
 
 /// Why a configuration is refused: bad usage, exit code 64.
@@ -83,7 +94,7 @@ impl Config {
     /// # Errors
     /// As there.
     pub fn load_with(args: &ServeArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Invalid> {
-        resolve::resolve(args, env)
+        Source::new(args, env).load().result
     }
 
     /// The configuration as a file that [`Config::load`] reads back to the same. It holds paths and no secrets.

@@ -18,7 +18,8 @@
 //! [`proxy::admit`] (is this HTTP that we and the API server read alike?) → [`proxy::caller`] (who is it?) →
 //! [`api::request_info`] (Kubernetes' own reading) → [`proxy::route`] (a pure decision on one catalog) →
 //! [`proxy::forward`] (send, stream back), or for discovery [`proxy::authorize`] (may the caller read it? home
-//! decides) and [`discovery::serve`] (the rendered document).
+//! decides) and [`discovery::serve`] (the rendered document). A connection that the server switched to another
+//! protocol goes on as a tunnel ([`proxy::upgrade`]).
 //!
 //! # Life of a discovery document
 //!
@@ -26,6 +27,12 @@
 //! [`discovery::catalog`] rebuilt only if something changed ([`discovery::merge`], [`discovery::order`],
 //! [`discovery::render`]) and published by one atomic swap. Requests never parse discovery, and nothing that a
 //! request brought back enters the catalog.
+//!
+//! # Life of a configuration
+//!
+//! [`config`] reads and checks it whole, [`app`] makes of it what requests ([`proxy::policy`]), handshakes
+//! ([`tls::server`]) and connections to servers ([`servers::pool`]) go by. While we run, files that change go the same
+//! way: all is built before anything is swapped, and a request keeps the policy that it began with.
 //!
 //! # Floors
 //!
@@ -36,7 +43,7 @@
 //! app         the one place where everything is wired; main and the tests both call it
 //! config      flags, environment and file become one checked configuration
 //! ops         access · admin · metrics · readiness · telemetry
-//! proxy       listener · admit · caller · route · forward · authorize · headers · home
+//! proxy       listener · admit · caller · route · forward · authorize · headers · home · upgrade
 //! discovery   catalog · refresh · fetch · merge · order · render · serve
 //! servers     source · health · pool · pick
 //! tls         server · client · certificate
@@ -57,16 +64,18 @@
 //! - **I3** At most one reroute per request: `x-kubernetes-peer-proxied: true` is set (not added) on every reroute
 //!   and on our own fetches, and a request that carries exactly that is served by home or refused. Whoever sends
 //!   it opts out of rerouting for himself only; other values are removed.
-//! - **I4** Classes of upstream connections are never mixed ([`servers::Class`]).
-//! - **I5** On an upgrade no client byte is forwarded before the server's 101. Until upgrades are built every one
-//!   is refused with 501.
+//! - **I4** Classes of upstream connections are never mixed ([`servers::Class`]). An upgrade has a fresh one, which
+//!   carries nothing before or after it.
+//! - **I5** On an upgrade no client byte is forwarded before the server's 101, which must name the protocol that was
+//!   asked for: `websocket` or `SPDY/3.1`, nothing else. Any other answer is the last thing on both connections; of
+//!   those only 4xx and 5xx reach the client ([`proxy::upgrade`]).
 //! - **I6** The merged document is a pure function of (server name → document, freshness), whichever server is
 //!   home.
 //! - **I7** A failure never shrinks what is served. A document that drops anything is believed only between two
 //!   answers of 200 from the same server's `/readyz`.
 //! - **I8** Ignorance gives 503 with `Retry-After`, never 404. A *route-level* 404 from a server whose discovery
 //!   lists the thing is not passed on: the server is asked again what it serves, and the request is decided once
-//!   more.
+//!   more. What a node, a pod or a service answers through an API server is its own and passes.
 //! - **I9** Nothing is sent twice unless it provably was not processed.
 //! - **I10** Nobody reads a merged document whom home would refuse to read `/apis`.
 //! - **I11** No address that a request names is ever dialled, and redirects are never followed.

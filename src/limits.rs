@@ -37,12 +37,13 @@ pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// ([`POOL_IDLE_TIMEOUT`]).
 pub const CLIENT_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Header lines of an HTTP/1.1 request; more is a 431.
-pub const MAX_HEADERS: usize = 100;
-
 /// Default. Requests under way that are not long-running; one more is a 429 with `Retry-After`. API servers have
 /// limits of their own (kube-apiserver: 600 by default); this one bounds what a server that hangs can pile up here.
 pub const MAX_REQUESTS_INFLIGHT: usize = 4_000;
+
+/// Lines that the head of an HTTP/1.1 request may have; more is a 431. hyper's own 100 are too few for a front proxy
+/// or a client that names the groups of somebody who is in many.
+pub const MAX_HEADERS: usize = 256;
 
 /// Default. Bytes that the head of one request may have; more is a 431. Go's server takes 1 MiB, but nothing that
 /// speaks to Kubernetes needs it: a large token has 8 KiB.
@@ -86,6 +87,10 @@ pub const CLIENT_PING_INTERVAL: Duration = Duration::from_secs(30);
 /// A client that leaves a PING unanswered for this long is gone (kubernetes/kubernetes#121793 has the same).
 pub const CLIENT_PING_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// An HTTP/2 client that takes none of our bytes for so long is gone, too: behind them no PING gets through. Not so
+/// over HTTP/1.1, where somebody may just have stopped reading for a while.
+pub const CLIENT_STALL_TIMEOUT: Duration = Duration::from_secs(45);
+
 /// When no connection can be accepted (no file descriptors, mostly), the next try waits this long.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
@@ -99,7 +104,7 @@ pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 /// What was ended at [`SHUTDOWN_TIMEOUT`] has this long to be seen ending; what is left is cut.
 pub const SHUTDOWN_CUT: Duration = Duration::from_secs(2);
 
-/// A stream that never pauses is ended this long after the others.
+/// A stream that never pauses, or a watch in the midst of an event, is ended this long after the others.
 pub const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Bytes of an audit ID; a longer one is replaced (`k8s.io/apiserver/pkg/endpoints/filters/audit_init.go`).
@@ -253,8 +258,9 @@ pub const TUNNEL_BUFFER: usize = 16 * KIB;
 /// A tunnel of which one side has said its last ends when the other one is silent for this long.
 pub const TUNNEL_HALF_CLOSED: Duration = Duration::from_secs(5 * 60);
 
-/// A client has this long to take the 101, and what is left of a tunnel that ends has this long to get through.
-pub const TUNNEL_GRACE: Duration = Duration::from_secs(3);
+/// A client has this long to take the 101, and when a tunnel ends, what was read has this long to go out and both
+/// sides have this long to close. When the process leaves, [`SHUTDOWN_CUT`] is shorter.
+pub const TUNNEL_GRACE: Duration = Duration::from_secs(10);
 
 /// Bytes of an answer that refuses an upgrade; a longer one is a 502. kube-apiserver's are a `Status` of some 500.
 pub const MAX_REFUSED_UPGRADE_BYTES: usize = 64 * KIB;

@@ -9,6 +9,7 @@
 //! into them (I12).
 
 mod discovery;
+mod reload;
 mod requests;
 mod reroutes;
 mod servers;
@@ -21,6 +22,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 pub use discovery::DiscoveryMetrics;
+pub use reload::{CertificateLabels, ReloadMetrics};
 pub use requests::{ClientMetrics, RequestMetrics, RequestRecorder};
 pub use reroutes::RerouteMetrics;
 pub use servers::{ConnectionsNow, ServerMetrics};
@@ -45,6 +47,8 @@ pub struct Metrics {
     pub servers: ServerMetrics,
     /// Upgraded connections.
     pub upgrades: UpgradeMetrics,
+    /// The configuration and its certificates.
+    pub reload: ReloadMetrics,
 }
 
 /// One more while it lives, one less when it is dropped.
@@ -69,6 +73,7 @@ impl Metrics {
         metrics.discovery.register(registry);
         metrics.servers.register(registry);
         metrics.upgrades.register(registry);
+        metrics.reload.register(registry);
         metrics
     }
 }

@@ -155,7 +155,7 @@ impl Proxy {
         });
         // An upgrade may last after its 101, not before it.
         if long_running && !upgrade {
-            return Ok(answered.await?.map(|body| body::until_over(body, self.drain.clone())));
+            return Ok(body::until_over(answered.await?, self.drain.clone()));
         }
         let limit = policy.settings.request_timeout;
         let response = tokio::time::timeout(limit, answered).await.unwrap_or_else(|_| {

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use rustls::ClientConfig;
 
 use crate::{
     api::{
@@ -23,7 +24,7 @@ pub mod source;
 mod tokens;
 
 use health::Health;
-use pool::{Event, Pool, SendError, SendErrorKind, Stats, Upgrades};
+use pool::{Event, Pool, SendError, SendErrorKind, Stats, UpgradeTls, Upgrades};
 use source::Load;
 use tokens::ProvenTokens;
 pub use tokens::{TokenHash, TokenHasher};
@@ -78,6 +79,18 @@ pub struct Pools {
     pub own: Arc<Pool>,
     /// See [`Class::Upgrade`].
     pub upgrades: Upgrades,
+}
+
+/// How connections to one server begin, by what they show and what they speak.
+pub struct ServerTls {
+    /// With the front-proxy certificate: classes *identity* and *own*.
+    pub identity: Arc<ClientConfig>,
+    /// Without a certificate: class *token*.
+    pub token: Arc<ClientConfig>,
+    /// Without a certificate, HTTP/1.1 only: class *unproven*.
+    pub unproven: Arc<ClientConfig>,
+    /// HTTP/1.1 only: class *upgrade*.
+    pub upgrade: UpgradeTls,
 }
 
 /// Why our own request was not answered.
@@ -138,6 +151,18 @@ impl Server {
             Class::Unproven => Some(&self.pools.unproven),
             Class::Own => Some(&self.pools.own),
             Class::Upgrade => None,
+        }
+    }
+
+    /// From now on connections begin so. Whatever is under way goes on. If the CAs are the `same_cas` as before,
+    /// connections that show no certificate stay.
+    pub fn rekey(&self, ServerTls { identity, token, unproven, upgrade }: ServerTls, same_cas: bool) {
+        self.pools.identity.rekey(Arc::clone(&identity));
+        self.pools.own.rekey(identity);
+        self.pools.upgrades.rekey(upgrade);
+        if !same_cas {
+            self.pools.token.rekey(token);
+            self.pools.unproven.rekey(unproven);
         }
     }
 

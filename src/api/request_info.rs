@@ -163,6 +163,12 @@ impl<'a> RequestInfo<'a> {
             && (matches!(&*self.verb, "watch" | "proxy")
                 || matches!(self.subresource, "attach" | "exec" | "proxy" | "log" | "portforward"))
     }
+
+    /// Requests that an API server only carries to somebody else (a node, a pod, a service): whatever comes back
+    /// may be his words, and says nothing about what the API server serves.
+    pub fn is_answered_elsewhere(&self) -> bool {
+        self.is_resource && matches!(self.subresource, "attach" | "exec" | "portforward" | "proxy")
+    }
 }
 
 fn method_verb(method: &Method) -> &'static str {

@@ -17,7 +17,7 @@ use crate::{
     limits,
     metrics::Metrics,
     servers::{
-        self, Class, Pools, Server,
+        self, Class, Pools, Server, ServerTls,
         health::Health,
         pool::{self, Event, Pool, Target, UpgradeTls, Upgrades},
         source::Fleet,
@@ -35,22 +35,19 @@ pub(super) fn fleet(loaded: &Loaded, metrics: &Metrics) -> anyhow::Result<Fleet>
         let health = Arc::new(Health::default());
         let observed =
             |class: Class| observer(Arc::clone(&server.name), class, Arc::clone(&health), metrics.clone());
-        let pool = |class: Class| -> anyhow::Result<Arc<Pool>> {
-            let tls = tls(files, class).with_context(context)?;
-            Pool::new(target.clone(), tls, pool_settings(config, class), observed(class))
-                .with_context(context)
+        let ServerTls { identity, token, unproven, upgrade } = tls(files).with_context(context)?;
+        let pool = |class: Class, tls: &Arc<ClientConfig>| {
+            let settings = pool_settings(config, class);
+            Pool::new(target.clone(), Arc::clone(tls), settings, observed(class)).with_context(context)
         };
-        let upgrades = || -> anyhow::Result<Upgrades> {
-            let tls = upgrade_tls(files).with_context(context)?;
-            let settings = pool_settings(config, Class::Upgrade);
-            Upgrades::new(&target, tls, &settings, &observed(Class::Upgrade)).with_context(context)
-        };
+        let settings = pool_settings(config, Class::Upgrade);
         let pools = Pools {
-            identity: pool(Class::Identity)?,
-            token: pool(Class::Token)?,
-            unproven: pool(Class::Unproven)?,
-            own: pool(Class::Own)?,
-            upgrades: upgrades()?,
+            identity: pool(Class::Identity, &identity)?,
+            token: pool(Class::Token, &token)?,
+            unproven: pool(Class::Unproven, &unproven)?,
+            own: pool(Class::Own, &identity)?,
+            upgrades: Upgrades::new(&target, upgrade, &settings, &observed(Class::Upgrade))
+                .with_context(context)?,
         };
         let (name, headers) = (Arc::clone(&server.name), server.headers.clone());
         Ok(Arc::new(Server::new(name, target.authority(), headers, health, pools)))
@@ -58,17 +55,15 @@ pub(super) fn fleet(loaded: &Loaded, metrics: &Metrics) -> anyhow::Result<Fleet>
     Ok(Fleet::new(servers.collect::<anyhow::Result<_>>()?))
 }
 
-/// How a class of pooled connections to a server begins.
-pub(super) fn tls(files: &ServerMaterial, class: Class) -> anyhow::Result<Arc<ClientConfig>> {
-    let identity = matches!(class, Class::Identity | Class::Own);
-    let alpn = if class == Class::Unproven { Alpn::Http11 } else { Alpn::H2OrHttp11 };
-    client_config(files, identity, alpn)
-}
-
-/// How a connection for an upgrade begins.
-pub(super) fn upgrade_tls(files: &ServerMaterial) -> anyhow::Result<UpgradeTls> {
-    let config = |identity| client_config(files, identity, Alpn::Http11);
-    Ok(UpgradeTls { identity: config(true)?, plain: config(false)? })
+/// How connections to a server with these files begin.
+pub(super) fn tls(files: &ServerMaterial) -> anyhow::Result<ServerTls> {
+    let http11 = |identity| client_config(files, identity, Alpn::Http11);
+    Ok(ServerTls {
+        identity: client_config(files, true, Alpn::H2OrHttp11)?,
+        token: client_config(files, false, Alpn::H2OrHttp11)?,
+        unproven: http11(false)?,
+        upgrade: UpgradeTls { identity: http11(true)?, plain: http11(false)? },
+    })
 }
 
 fn client_config(files: &ServerMaterial, identity: bool, alpn: Alpn) -> anyhow::Result<Arc<ClientConfig>> {

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use rustls::ServerConfig;
 
 use crate::{
-    config::{self, Loaded},
+    config::{self, Config, KeyPair, Loaded},
     limits,
     proxy::{
         caller::{Authenticator, FrontProxy},
@@ -15,7 +15,7 @@ use crate::{
     },
     tls::{
         certificate::ClientCa,
-        server::{self, ServingCertificate},
+        server::{self, Serving, ServingCertificate},
     },
 };
 
@@ -45,10 +45,21 @@ pub(super) fn policy(loaded: &Loaded, generation: u64) -> anyhow::Result<Policy>
 pub(super) fn serving(loaded: &Loaded, policy: &Policy) -> anyhow::Result<Arc<ServerConfig>> {
     let Authenticator { client_ca, front_proxy } = &policy.authenticator;
     let cas = client_ca.iter().chain(front_proxy.iter().map(|trusted| &trusted.ca));
-    let names = cas.flat_map(|ca| ca.names().to_vec()).collect();
-    let pair = &loaded.material.serving;
-    let serving = ServingCertificate { certificate: &pair.chain.pem, key: &pair.key_pem };
-    server::config(serving, names).context("--tls-cert-file, --tls-private-key-file")
+    let ca_names = cas.flat_map(|ca| ca.names().to_vec()).collect();
+    let Loaded { config: Config { listen, .. }, material, .. } = loaded;
+    let named = listen.sni.iter().zip(&material.sni);
+    let serving = Serving {
+        default: pem(&material.serving),
+        named: named.map(|(sni, pair)| (pem(pair), sni.names.as_slice())).collect(),
+        min_version: listen.min_version,
+        cipher_suites: &listen.cipher_suites,
+        ca_names,
+    };
+    server::config(serving).context("--tls-cert-file, --tls-private-key-file, --tls-sni-cert-key")
+}
+
+fn pem(pair: &KeyPair) -> ServingCertificate<'_> {
+    ServingCertificate { certificate: &pair.chain.pem, key: &pair.key_pem }
 }
 
 fn authenticator(loaded: &Loaded) -> anyhow::Result<Authenticator> {

@@ -25,8 +25,15 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
         let listeners = Listeners::bind(&loaded.config).await?;
         let app = App::build(&loaded, listeners)?;
+        let reloader = app.reloader.clone();
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                reloader.check_now();
+            }
+        });
         for address in &app.addresses {
             tracing::info!(%address, "listening");
         }

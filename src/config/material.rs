@@ -138,6 +138,13 @@ impl fmt::Debug for KeyPair {
 // === impl Files ===
 
 impl Files {
+    /// All that was read, or could not be.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Path, Option<&[u8]>)> {
+        self.read
+            .iter()
+            .map(|(path, read)| (path.as_path(), read.as_ref().ok().map(|bytes| bytes.as_slice())))
+    }
+
     /// The bytes of a file.
     pub(super) fn bytes(&mut self, path: &Path) -> Result<Arc<Vec<u8>>, String> {
         self.read.entry(path.to_owned()).or_insert_with(|| read(path).map(Arc::new)).clone()
@@ -155,7 +162,7 @@ impl Files {
 }
 
 /// Reads a regular file (or whatever a link leads to), unless it is too big to be meant.
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
     let fault = |error: std::io::Error| format!("{} can't be read: {error}", path.display());
     let file = std::fs::File::open(path).map_err(fault)?;
     let mut bytes = Vec::new();

@@ -20,7 +20,7 @@ pub(super) fn to_yaml(config: &Config) -> String {
 }
 
 /// Everything that counts, defaults included, under the keys of the file.
-fn document(config: &Config) -> Map<String, Value> {
+pub(super) fn document(config: &Config) -> Map<String, Value> {
     // Whoever adds a field is made to print it.
     let Config {
         listen,

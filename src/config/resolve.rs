@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::document::{self, Table};
-use super::material::Certificates;
+use super::material::{Certificates, Files};
 use super::read::{Findings, KeyPairAt};
 use super::servers::{self, Servers};
 use super::settings::{Settings, file_key, file_keys, variable};
 use super::{
     Callers, Config, Connections, Discovery, FrontProxy, Health, Home, HomePreference, Invalid, Listen,
-    Loaded, LogFormat, Material, Operating, PeerSource, Reroute, ServeArgs, Shutdown, duration, listening,
-    values,
+    LogFormat, Material, Operating, PeerSource, Reroute, ServeArgs, Shutdown, duration, listening, values,
 };
 use crate::limits;
 
@@ -23,22 +22,35 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// See [`Config::load_with`].
-pub(super) fn resolve(args: &ServeArgs, env: Env<'_>) -> Result<Loaded, Invalid> {
+/// A configuration without a fault.
+pub(super) struct Resolved {
+    pub(super) config: Config,
+    pub(super) material: Material,
+    pub(super) warnings: Vec<String>,
+}
+
+/// See [`Config::load_with`]. The files are those that were read, whatever was found.
+pub(super) fn resolve(args: &ServeArgs, env: Env<'_>) -> (Result<Resolved, Invalid>, Files) {
     let mut found = Findings::default();
-    let (file, path) = read_file(args, env, &mut found);
+    let built = attempt(args, env, &mut found);
+    let result = match built {
+        Some((config, material)) if found.faults.is_empty() => {
+            Ok(Resolved { config, material, warnings: found.warnings })
+        }
+        _ => Err(Invalid { faults: found.faults }),
+    };
+    (result, found.files)
+}
+
+fn attempt(args: &ServeArgs, env: Env<'_>, found: &mut Findings) -> Option<(Config, Material)> {
+    let (file, path) = read_file(args, env, found);
     if !found.faults.is_empty() {
         // Whatever else is missing may well be in the file that couldn't be read.
-        return Err(Invalid { faults: found.faults });
+        return None;
     }
     let mut settings = Settings::new(args, env, file, path.as_deref());
     settings.unknown_keys(&mut found.faults);
-    match build(&mut settings, &mut found) {
-        Some((config, material)) if found.faults.is_empty() => {
-            Ok(Loaded { config, material, warnings: found.warnings })
-        }
-        _ => Err(Invalid { faults: found.faults }),
-    }
+    build(&mut settings, found)
 }
 
 /// The configuration file as a table, and where it is; an empty table if there is none.

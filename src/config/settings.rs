@@ -261,6 +261,12 @@ fn is_list(name: &str) -> bool {
     FLAGS.iter().any(|(flag, shape)| *flag == name && matches!(shape, Shape::Texts))
 }
 
+/// Every environment variable that means something.
+pub(super) fn variables() -> impl Iterator<Item = String> {
+    let names = FLAGS.iter().map(|(name, _)| *name).chain(["config"]);
+    names.map(variable).chain(["RUST_LOG".to_owned()])
+}
+
 /// What stands between the items of a list in the environment. An SNI certificate has commas of its own.
 fn separator(name: &str) -> char {
     if name == "tls-sni-cert-key" { ';' } else { ',' }

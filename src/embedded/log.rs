@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode, Version};
+use rustls_pki_types::CertificateDer;
 use tokio::sync::Notify;
 
 use super::upgrade::LoggedTunnel;
@@ -27,6 +28,8 @@ pub struct LoggedRequest {
     pub server_name: Option<String>,
     /// Whether the client showed a certificate, verifiable or not.
     pub certificate: bool,
+    /// That certificate.
+    pub leaf: Option<CertificateDer<'static>>,
     /// HTTP/1.1 or HTTP/2.
     pub version: Version,
     /// The method.

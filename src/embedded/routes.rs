@@ -129,7 +129,7 @@ async fn resource(
     let Some(served) = served(server, target)? else { return Ok(answer::page_not_found()) };
     check_shape(target, &served, verb)?;
     if server.test_endpoints
-        && let Some(answer) = upgrade::answer(server, number, target.subresource.as_deref(), parts)
+        && let Some(answer) = upgrade::answer(server, number, (verb, target.subresource.as_deref()), parts)
     {
         return answer;
     }
@@ -241,6 +241,7 @@ fn logged(peer: &Peer, parts: &Parts) -> LoggedRequest {
         remote: peer.remote,
         server_name: peer.server_name.clone(),
         certificate: !peer.certificates.is_empty(),
+        leaf: peer.certificates.first().cloned(),
         version: parts.version,
         method: parts.method.clone(),
         host: authority(parts),

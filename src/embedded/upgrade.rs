@@ -13,7 +13,7 @@ use super::answer::{self, Answer, Refusal};
 use super::shared::Shared;
 use crate::body;
 
-/// What a server does with upgrades of `exec`, `attach`, `portforward` and `proxy`.
+/// What a server does with upgrades of `exec`, `attach`, `portforward`, `proxy` and of watches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UpgradeScript {
     /// Sends back what it reads, and ends when that has ended.
@@ -21,8 +21,6 @@ pub enum UpgradeScript {
     Echo,
     /// So many bytes, then its end; then it reads until the client has ended, too.
     Say(usize),
-    /// The same, and closes both ways at once.
-    SayAndLeave(usize),
     /// Reads until the client has ended, then says so many bytes and ends.
     Listen(usize),
     /// Neither reads nor writes nor ends.
@@ -66,16 +64,20 @@ pub(super) struct Start {
 const SUBRESOURCES: [&str; 4] = ["exec", "attach", "portforward", "proxy"];
 static PIECE: [u8; 16 * 1024] = [b'k'; 16 * 1024];
 
-/// `None` if no upgrade of such a subresource is asked for.
+/// `None` if no upgrade of a watch or of such a subresource is asked for.
 pub(super) fn answer(
     server: &Shared,
     number: u64,
-    subresource: Option<&str>,
+    (verb, subresource): (&str, Option<&str>),
     parts: &Parts,
 ) -> Option<Result<Answer, Refusal>> {
     let protocol = parts.headers.get(header::UPGRADE)?.clone();
     let on: OnUpgrade = parts.extensions.get().cloned()?;
-    subresource.filter(|subresource| SUBRESOURCES.contains(subresource))?;
+    let streams =
+        verb == "watch" || subresource.is_some_and(|subresource| SUBRESOURCES.contains(&subresource));
+    if !streams {
+        return None;
+    }
     let script = server.faults.upgrades();
     match script {
         UpgradeScript::Refuse(status, 0) => {
@@ -118,9 +120,10 @@ impl Start {
         let _ = match self.script {
             UpgradeScript::Echo => tunnel.echo().await,
             UpgradeScript::Say(bytes) => tunnel.say(bytes).await,
-            UpgradeScript::SayAndLeave(bytes) => tunnel.write(bytes).await,
             UpgradeScript::Listen(bytes) => tunnel.listen(bytes).await,
-            _ => std::future::pending().await,
+            UpgradeScript::Silent => std::future::pending().await,
+            // The others have said no; who goes on all the same is only watched.
+            _ => tunnel.read_to_end().await,
         };
     }
 }

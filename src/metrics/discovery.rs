@@ -132,7 +132,7 @@ impl DiscoveryMetrics {
         self.stale_skips.get_or_create(&Skip { reason }).inc();
     }
 
-    /// Home's word on a caller: `cached`, `allowed` or `refused`.
+    /// Home's word on a caller: `cached`, `allowed`, `refused`, or `undecided` if nobody could say.
     pub fn authorized(&self, result: &'static str) {
         self.authorizations.get_or_create(&Authorization { result }).inc();
     }

@@ -58,7 +58,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::metrics::ConnectionsNow;
+    use crate::metrics::{CertificateLabels, ConnectionsNow};
 
     /// A set of metrics where every one has a sample.
     fn touched() -> String {
@@ -88,6 +88,8 @@ mod tests {
         metrics.servers.connected(&server, "identity", "ok");
         metrics.servers.exhausted(&server, "identity");
         metrics.servers.connections(&server, "identity", ConnectionsNow { live: 1, ..Default::default() });
+        let labels = CertificateLabels { certificate: "serving", server: "".into(), subject: "CN=x".into() };
+        metrics.reload.expiries([(labels, 1)]);
         exposition.render()
     }
 
@@ -132,6 +134,9 @@ mod tests {
             "kube_peer_proxy_tunnel_bytes_total",
             "kube_peer_proxy_tunnel_duration_seconds_bucket",
             "kube_peer_proxy_stale_skips_total",
+            "kube_peer_proxy_config_reloads_total",
+            "kube_peer_proxy_config_last_reload_success_timestamp_seconds",
+            "kube_peer_proxy_certificate_expiration_timestamp_seconds",
             "process_start_time_seconds",
         ] {
             assert!(

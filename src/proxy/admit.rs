@@ -10,8 +10,8 @@ use crate::api::status::Status;
 ///
 /// # Errors
 /// 400 for a request whose host is missing, doubled or malformed or whose length is said twice, 405 for CONNECT,
-/// 501 for a transfer coding other than `chunked`. Over HTTP/1.1 all of them end the
-/// connection: what follows on it may be no request, but the rest of what we refused to read.
+/// 501 for a transfer coding other than `chunked`. Over HTTP/1.1 all of them end the connection: what follows on it
+/// may be no request, but the rest of what we refused to read.
 pub fn admit(parts: &Parts) -> Result<Option<Authority>, Status> {
     let admitted = check(parts);
     if parts.version <= Version::HTTP_11 { admitted.map_err(Status::closing) } else { admitted }

@@ -83,6 +83,7 @@ impl Proxy {
             return Ok(None);
         }
         let mut errors = Vec::new();
+        let mut undecided = None;
         for number in self.authorities(exchange) {
             let server = self.fleet.get(number);
             let rerouted = number != exchange.home;
@@ -108,6 +109,11 @@ impl Proxy {
                         self.refresh[number].ask(Trigger::Changed);
                     }
                 }
+                // It cannot say. The next one may, and if none can, the first one's words pass.
+                status if status.is_server_error() => {
+                    undecided.get_or_insert(response);
+                    continue;
+                }
                 _ => {
                     self.metrics.discovery.authorized("refused");
                     return Ok(Some(response));
@@ -116,6 +122,10 @@ impl Proxy {
             self.metrics.discovery.authorized("allowed");
             self.authorizations.0.insert(key, ());
             return Ok(None);
+        }
+        if let Some(response) = undecided {
+            self.metrics.discovery.authorized("undecided");
+            return Ok(Some(response));
         }
         Err(Status::unavailable(format!(
             "no API server could say whether the caller may read {}; tried: {}",

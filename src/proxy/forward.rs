@@ -125,8 +125,9 @@ impl Proxy {
             if rerouted && info.is_resource {
                 self.count_reroute(info, response.status());
             }
+            let doubted = info.is_resource && !info.is_answered_elsewhere();
             let listed = serving.listed().contains(number);
-            if response.status() != StatusCode::NOT_FOUND || !info.is_resource || !listed {
+            if response.status() != StatusCode::NOT_FOUND || !doubted || !listed {
                 return Ok(response);
             }
             let response = match held_back_404(response).await {

@@ -47,9 +47,9 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
         let nominated: Vec<HeaderName> = headers
             .get_all(header::CONNECTION)
             .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| name.trim().parse().ok())
+            // Bytes, for one odd name must not hide the others of its line.
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
             .filter(|name| !is_end_to_end(name))
             .collect();
         for name in nominated {

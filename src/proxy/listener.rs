@@ -31,6 +31,7 @@ use crate::{
 mod connection;
 mod gate;
 mod head_clock;
+mod impatient;
 mod proxy_protocol;
 
 pub use connection::{Connection, Turn};
@@ -172,7 +173,8 @@ impl Listener {
                     metrics.handshake("ok");
                     let (_, session) = tls.get_ref();
                     let is_h2 = session.alpn_protocol() == Some(b"h2");
-                    let connection = Connection::new(remote, session.peer_certificates());
+                    let connection =
+                        Connection::new(remote, session.peer_certificates(), Some((open, place)));
                     if let Err(error) =
                         connection::serve(tls, is_h2, connection, handler, &limits, drain).await
                     {
@@ -190,7 +192,6 @@ impl Listener {
                     tracing::debug!(client = %remote, %error, "a connection was not served");
                 }
             }
-            drop((open, place));
         });
     }
 }

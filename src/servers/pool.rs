@@ -17,6 +17,7 @@
 //! - No request is sent twice unless the server provably did not process the first
 //!   ([`SendErrorKind::is_unprocessed`]); a request comes back in [`SendError::request`] only then,
 //!   and only whole.
+//! - After [`Pool::rekey`] no request begins on a connection that was opened before it; those under way go on.
 //! - A connection is declared dead when it stays silent for [`Settings::ping_interval`] and
 //!   [`Settings::ping_timeout`] while requests are outstanding; all of them fail at that moment.
 //! - A reader that stops reading stops the server's sending on its own stream, and on no other.
@@ -41,6 +42,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use futures_util::future::AbortHandle;
 use http::uri::{Authority, InvalidUri};
 use http::{Request, Response};
@@ -70,11 +72,11 @@ pub struct Pool {
     waiting: AtomicUsize,
 }
 
-/// What never changes about a pool; shared with its connections.
+/// What a pool goes by; shared with its connections. Only the certificates ever change.
 struct Config {
     target: Target,
     authority: Authority,
-    tls: Arc<ClientConfig>,
+    tls: ArcSwap<ClientConfig>,
     settings: Settings,
     observer: Observer,
 }
@@ -94,6 +96,7 @@ impl Pool {
         let authority = target.authority().parse()?;
         let multiplexed = tls.alpn_protocols.iter().any(|protocol| protocol == b"h2");
         let state = Mutex::new(State::new(if multiplexed { settings.expected_streams } else { 1 }));
+        let tls = ArcSwap::new(tls);
         let config = Arc::new(Config { target, authority, tls, settings, observer });
         Ok(Arc::new(Self { config, state, changed: Notify::new(), waiting: AtomicUsize::new(0) }))
     }
@@ -134,6 +137,18 @@ impl Pool {
     pub fn close_all(&self) {
         let members = self.state().clear();
         members.iter().for_each(AbortHandle::abort);
+    }
+
+    /// From now on connections are opened with `tls`, which must offer the HTTP versions that the last one did. Those
+    /// that there are take no more requests, and close when those that they have are through: a watch survives.
+    pub fn rekey(&self, tls: Arc<ClientConfig>) {
+        // In this order: a dial that counts as begun after this can't have the old certificates.
+        self.config.tls.store(tls);
+        let retired = self.state().retire_all();
+        for load in retired {
+            load.retire();
+        }
+        self.changed.notify_waiters();
     }
 
     /// The pool as it is now.
@@ -275,7 +290,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         if *self.cancels.get_mut() {
             self.load.cancelled.fetch_add(1, Ordering::SeqCst);
-            self.load.on_cancel.wake();
+            self.load.on_change.wake();
         } else {
             self.pool.free(&self.load, 1);
         }

@@ -1,5 +1,6 @@
 //! The configuration as an operator meets it: flags, variables, files, and what is said about mistakes.
 
+mod anew;
 mod refused;
 
 use std::collections::HashMap;
@@ -114,7 +115,7 @@ apiServers:
 #[test]
 fn the_least_that_is_needed_gives_the_documented_defaults() {
     let place = Place::new();
-    let Loaded { config, material, warnings } = place.load_basic(&[]).unwrap();
+    let Loaded { config, material, warnings, .. } = place.load_basic(&[]).unwrap();
     assert_eq!(config.listen.bind, ["0.0.0.0:6443".parse().unwrap()]);
     assert_eq!(config.home, Home::Chosen(HomePreference::Any));
     assert_eq!(config.proxy_user, "system:kube-peer-proxy");

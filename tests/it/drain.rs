@@ -1,5 +1,7 @@
 //! Leaving: clients are told at once and served until they go, and what has no end of its own is ended.
 
+mod whole_events;
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -3,6 +3,7 @@
 //! `tests/README.md` has the table of attacks. Each room tells one family: a table whose rows are claims, or a
 //! test under the name by which the attack is known.
 
+mod answers;
 mod bodies;
 mod bombs;
 mod floods;
@@ -51,6 +52,25 @@ async fn bystander(proxy: &Proxy) -> Client {
 async fn is_well(bystander: &Client) {
     assert_eq!(bystander.get("/version?bystander").await.status, 200);
     assert!(!bystander.is_over());
+}
+
+/// Runs a test again, alone in a process of its own, and says whether this is that process: what is measured
+/// there is nobody else's. The name is that of the test below this module.
+fn has_the_process_to_itself(test: &str) -> bool {
+    const MARK: &str = "KPP_TEST_ALONE";
+    let name = format!("hostile::{test}");
+    if std::env::var(MARK).is_ok_and(|alone| alone == name) {
+        return true;
+    }
+    let again = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &name, "--nocapture", "--test-threads=1"])
+        .env(MARK, &name)
+        .output()
+        .unwrap();
+    let (said, errors) = (String::from_utf8_lossy(&again.stdout), String::from_utf8_lossy(&again.stderr));
+    crate::kit::say!("{}", errors.trim_end());
+    assert!(again.status.success() && said.contains("1 passed"), "{said}\n{errors}");
+    false
 }
 
 /// Bytes of this process that are in memory. Servers and clients of the tests are in it too.

@@ -36,7 +36,7 @@ async fn closed(tcp: &mut TcpStream) {
 }
 
 async fn works(tcp: TcpStream) -> bool {
-    match Client::over(tcp, Some(&PKI.admin), Protocol::H2).await {
+    match Client::through(tcp, Some(&PKI.admin), Protocol::H2).await {
         Ok(client) => client.get("/version").await.status == 200,
         Err(_) => false,
     }
@@ -251,7 +251,7 @@ async fn the_client_of_a_balancer_is_whom_the_proxy_protocol_names() {
     {
         let mut tcp = TcpStream::connect(proxy.address()).await.unwrap();
         tcp.write_all(header).await.unwrap();
-        let client_of_it = Client::over(tcp, Some(&PKI.admin), Protocol::H2).await.unwrap();
+        let client_of_it = Client::through(tcp, Some(&PKI.admin), Protocol::H2).await.unwrap();
         assert_eq!(client_of_it.get(&format!("/test/echo?{client}")).await.status, 200);
         let asked = cluster.asked_for("v136", &format!("/test/echo?{client}"));
         assert_eq!(asked[0].headers["x-forwarded-for"], client);
@@ -262,7 +262,7 @@ async fn the_client_of_a_balancer_is_whom_the_proxy_protocol_names() {
 async fn a_balancer_that_does_not_say_for_whom_it_connects_is_not_served() {
     let (_cluster, proxy) = behind_a_balancer().await;
     let tcp = TcpStream::connect(proxy.address()).await.unwrap();
-    assert!(Client::over(tcp, Some(&PKI.admin), Protocol::H2).await.is_err());
+    assert!(Client::through(tcp, Some(&PKI.admin), Protocol::H2).await.is_err());
     eventually_refused(&proxy, "proxy-protocol").await;
 }
 
@@ -276,7 +276,7 @@ async fn who_is_no_balancer_cannot_name_another_client() {
         proxy(|proxy| proxy.flags(|args| args.proxy_protocol_from = vec!["192.0.2.0/24".into()])).await;
     let mut tcp = TcpStream::connect(proxy.address()).await.unwrap();
     tcp.write_all(b"PROXY TCP4 192.0.2.7 127.0.0.1 4711 443\r\n").await.unwrap();
-    assert!(Client::over(tcp, Some(&PKI.admin), Protocol::H2).await.is_err(), "that is no TLS");
+    assert!(Client::through(tcp, Some(&PKI.admin), Protocol::H2).await.is_err(), "that is no TLS");
     assert!(works(TcpStream::connect(proxy.address()).await.unwrap()).await);
 }
 
@@ -292,7 +292,7 @@ async fn the_limit_of_connections_by_source_counts_a_balancers_clients_apart() {
     let come = async |client: &str| {
         let mut tcp = TcpStream::connect(proxy.address()).await.unwrap();
         tcp.write_all(format!("PROXY TCP4 {client} 127.0.0.1 1 443\r\n").as_bytes()).await.unwrap();
-        Client::over(tcp, Some(&PKI.admin), Protocol::H2).await
+        Client::through(tcp, Some(&PKI.admin), Protocol::H2).await
     };
     let _one = come("192.0.2.1").await.unwrap();
     assert!(come("192.0.2.1").await.is_err());

@@ -110,6 +110,27 @@ async fn i8_an_object_that_is_not_there_is_a_404_and_makes_nobody_fetch() {
 }
 
 #[tokio::test]
+async fn i8_a_404_of_a_node_or_a_pod_is_its_own_and_makes_nobody_fetch() {
+    let cluster = Cluster::start(&[V1_32, V1_35]).await;
+    let proxy = cluster.proxy().home("v132").start().await;
+    for (resource, path) in [
+        // The words are those of every server that is written in Go.
+        ("nodes", "/api/v1/nodes/n/proxy/nothing"),
+        ("pods", "/api/v1/namespaces/default/pods/p/proxy/"),
+        ("services", "/api/v1/namespaces/default/services/s:web/proxy/a/b"),
+        ("pods", "/api/v1/namespaces/default/pods/p/exec?command=true"),
+    ] {
+        let of = GroupVersionResource { group: "".into(), version: "v1".into(), resource: resource.into() };
+        cluster.server("v132").faults().missing(of, Some(RouteFault::PlainText));
+        let reply = proxy.h2(As::Certificate(&PKI.admin)).await.get(path).await;
+        assert_eq!((reply.status.as_u16(), reply.text()), (404, "404 page not found\n"), "{path}");
+    }
+    assert_eq!(cluster.asked("v132", |_| true).len(), 4);
+    assert!(cluster.asked("v135", |_| true).is_empty(), "sent once");
+    assert_eq!(cluster.fetches("v132", "/apis"), 1);
+}
+
+#[tokio::test]
 async fn i8_doubted_404s_cause_at_most_one_fetch_a_second() {
     let (cluster, proxy) = one().await;
     deny_deployments(cluster.server("v132"), RouteFault::PlainText);

@@ -4,6 +4,7 @@ mod bodies;
 mod h1;
 mod h2;
 mod life;
+mod rekey;
 mod server;
 mod storm;
 mod streams;

@@ -7,6 +7,7 @@
 //! KPP_REAL=1 cargo test --locked --test it real:: -- --test-threads=2
 //! ```
 
+mod admission;
 mod chains;
 mod clients;
 mod failures;
@@ -15,8 +16,10 @@ mod flood;
 mod kit;
 mod kubectl;
 mod native;
+mod proxied;
 mod resize;
 mod starting;
+mod tunnels;
 mod watch_checker;
 mod watches;
 mod whoami;

@@ -6,7 +6,7 @@ use kube_peer_proxy::embedded::user;
 use kube_peer_proxy::ops::telemetry::LogFormat;
 use serde_json::json;
 
-use crate::kit::{As, Capture, Cluster, DEADLINE, PKI, PROXIED, V2, Wire, certificate, eventually};
+use crate::kit::{As, Capture, Cluster, DEADLINE, PKI, PROXIED, Tunnel, V2, Wire, certificate, eventually};
 
 const CANARY: &str = "canary-7f3a";
 
@@ -48,6 +48,22 @@ async fn i12_a_token_appears_in_no_log_no_metric_and_no_page() {
                 client.post("/apis/authentication.k8s.io/v1/tokenreviews", &token).await;
                 client.get_with("/version", (PROXIED, "true")).await;
             }
+        }
+        let exec = "/api/v1/namespaces/default/pods/p/exec?token=canary-7f3a";
+        for (who, protocol, status) in [
+            (As::Token(CANARY), "websocket", 101),
+            (As::Certificate(&jane), "SPDY/3.1", 101),
+            (As::Token(&unknown), "SPDY/3.1", 401),
+            (As::Token(CANARY), CANARY, 400),
+        ] {
+            // Without the one that impersonates, which they may not.
+            let mut client = Tunnel::ask(proxy.address(), who, exec, protocol, &LINES[..4]).await;
+            assert_eq!(client.status(), status, "{}", client.head);
+            if status == 101 {
+                client.send(CANARY).await;
+                client.finish().await;
+            }
+            client.rest().await;
         }
         // And where things go wrong.
         wire.refuse().await;

@@ -8,6 +8,7 @@
 //! Here on servers in memory for some seconds; `real/watch_checker.rs` does it on real ones.
 
 pub mod check;
+pub mod counts;
 pub mod history;
 pub mod line;
 pub mod reflector;
@@ -37,7 +38,7 @@ const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies";
 const REFLECTORS: usize = 30;
 /// So little is remembered that whoever was away for long has to list again.
-const HISTORY: usize = 100;
+const HISTORY: usize = 60;
 const WRITE_EVERY: Duration = Duration::from_millis(30);
 const MANNERS: Manners = Manners { pause: Duration::from_millis(40), watch_for: Duration::from_secs(3) };
 /// After all is well again everybody has caught up within this.
@@ -80,7 +81,7 @@ impl Stage {
         let proxy = servers.fold(ProxyBuilder::new(), |proxy, one| proxy.server(one.id(), one.addr()));
         let proxy = proxy.home("home").hasty().listen(self.address).flags(|args| {
             args.shutdown_delay_duration = Some("200ms".into());
-            args.shutdown_timeout = Some("1s".into());
+            args.shutdown_timeout = Some("500ms".into());
         });
         // The old one may be accepting for a while yet.
         until("the port is free", async || tokio::net::TcpListener::bind(self.address).await.ok().map(drop))
@@ -151,6 +152,10 @@ async fn watches_have_no_gap_no_duplicate_and_no_reorder_whatever_dies_hangs_or_
         writers.push(Writers::start(resource, &ways, WRITE_EVERY, seed));
     }
 
+    // Whoever has not begun yet has nothing to lose.
+    for crowd in &crowds {
+        crowd.wait(1, CATCH_UP).await;
+    }
     let mut rng = StdRng::seed_from_u64(seed);
     let mut troubles = vec![Trouble::ProxyIsRestarted, Trouble::ProxyIsAway, Trouble::Dies("home")];
     for name in ["new1", "new2"] {
@@ -169,7 +174,7 @@ async fn watches_have_no_gap_no_duplicate_and_no_reorder_whatever_dies_hangs_or_
         stage.suffer(trouble).await;
     }
 
-    let mut wrong = 0;
+    let (mut wrong, mut broken) = (0, 0);
     say!("{}", Seen::HEADINGS);
     for (((resource, crowd), writers), seen) in resources.iter().zip(crowds).zip(writers).zip(witnesses) {
         let (written, end) = writers.stop(&witness).await;
@@ -185,7 +190,9 @@ async fn watches_have_no_gap_no_duplicate_and_no_reorder_whatever_dies_hangs_or_
         say!("{} writes happened; {written}", truth.len());
         // Else nothing was proven.
         let counts = &seen.counts;
-        assert!(counts.events > 1000 && counts.ended_broken > 0 && counts.expired > 0, "{counts:?}");
+        assert!(counts.events >= truth.len() as u64 && counts.expired > 0, "{counts:?}");
+        broken += counts.ended_broken;
     }
+    assert!(broken > 0, "no watch ever broke");
     assert_eq!(wrong, 0, "see above; KPP_SEED={seed}");
 }

@@ -118,20 +118,24 @@ impl Client {
             As::Token(token) => (None, Some(token)),
         };
         let tcp = TcpStream::connect(address).await.unwrap();
-        let client = Self::over(tcp, certificate, protocol).await.unwrap();
+        let client = Self::through(tcp, certificate, protocol).await.unwrap();
         match token {
             Some(token) => client.with("authorization", &format!("Bearer {token}")),
             None => client,
         }
     }
 
-    /// A client over a connection that is there already.
-    pub async fn over(
+    /// Over a connection that is there already.
+    pub async fn through(
         tcp: TcpStream,
         certificate: Option<&Credential>,
         protocol: Protocol,
     ) -> io::Result<Self> {
-        let tls = tls_over(tcp, certificate, protocol).await?;
+        Ok(Self::over(tls_over(tcp, certificate, protocol).await?, protocol).await)
+    }
+
+    /// Over a connection whose handshake somebody else made.
+    pub async fn over(tls: TlsStream<TcpStream>, protocol: Protocol) -> Self {
         let socket = SockRef::from(tls.get_ref().0).try_clone().unwrap();
         let io = TokioIo::new(tls);
         let (sender, driver) = match protocol {
@@ -144,7 +148,7 @@ impl Client {
                 (Sender::H2(sender), tokio::spawn(connection))
             }
         };
-        Ok(Self { sender, driver, socket, always: HeaderMap::new() })
+        Self { sender, driver, socket, always: HeaderMap::new() }
     }
 
     /// HTTP/1.1 without TLS, as the admin listener has it.

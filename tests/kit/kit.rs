@@ -16,7 +16,9 @@ mod proxy;
 mod raw;
 pub mod raw_h2;
 mod stub;
+mod tunnel;
 mod wait;
+mod wild;
 mod wire;
 
 use std::time::Duration;
@@ -30,7 +32,9 @@ pub use proxy::{Proxy, ProxyBuilder};
 pub use raw::Raw;
 pub use raw_h2::RawH2;
 pub use stub::Stub;
+pub use tunnel::Tunnel;
 pub use wait::{eventually, until};
+pub use wild::{Wild, read_head};
 pub use wire::Wire;
 
 /// No test waits longer than this for anything.

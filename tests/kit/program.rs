@@ -54,7 +54,7 @@ impl Program {
     pub async fn with_descriptors(server: &str, more: &[&str], descriptors: Option<u32>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         PKI.write(folder.path(), false).unwrap();
-        let limit = descriptors.map_or("true".to_owned(), |count| format!("ulimit -n {count}"));
+        let limit = descriptors.map_or_else(|| "true".to_owned(), |count| format!("ulimit -n {count}"));
         let mut child = Command::new("/bin/sh")
             .args(["-c", &format!("{limit} && exec \"$0\" \"$@\""), PROGRAM])
             .args(sidecar_flags(folder.path(), server))

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use kube_peer_proxy::app::{App, Listeners};
 use kube_peer_proxy::config::{Config, ServeArgs};
@@ -29,14 +30,18 @@ pub struct ProxyBuilder {
     wait: bool,
     listen: SocketAddr,
     front_proxies: bool,
+    configure: Vec<Change>,
 }
+
+type Change = Box<dyn FnOnce(&mut Config)>;
 
 /// A proxy that runs until this is dropped.
 pub struct Proxy {
     pub app: App,
     /// Where scrapers find it, if they do.
     pub metrics: Option<SocketAddr>,
-    _folder: TempDir,
+    /// Where the files of its configuration are.
+    folder: TempDir,
 }
 
 // === impl ProxyBuilder ===
@@ -58,6 +63,7 @@ impl ProxyBuilder {
             wait: true,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             front_proxies: false,
+            configure: Vec::new(),
         };
         builder.flags(|args| {
             args.discovery_refresh_interval = Some("1h".into());
@@ -91,6 +97,12 @@ impl ProxyBuilder {
     /// A setting of the configuration file.
     pub fn file(mut self, key: &'static str, value: &str) -> Self {
         self.file.insert(key, value.to_owned());
+        self
+    }
+
+    /// Whatever results from all that.
+    pub fn configure(mut self, change: impl FnOnce(&mut Config) + 'static) -> Self {
+        self.configure.push(Box::new(change));
         self
     }
 
@@ -132,7 +144,9 @@ impl ProxyBuilder {
         args.config = Some(path("proxy.yaml").into());
         args.tls_cert_file = Some(path("proxy.crt"));
         args.tls_private_key_file = Some(path("proxy.key"));
-        args.client_ca_file = Some(path("ca.crt"));
+        // A file of its own, so that who may call can change and who is called does not.
+        std::fs::copy(path("ca.crt"), path("clients.crt")).unwrap();
+        args.client_ca_file = Some(path("clients.crt"));
         args.peer_ca_file = Some(path("ca.crt"));
         args.proxy_client_cert_file = Some(path("front-proxy-client.crt"));
         args.proxy_client_key_file = Some(path("front-proxy-client.key"));
@@ -141,7 +155,8 @@ impl ProxyBuilder {
             args.requestheader_client_ca_file = Some(path("front-proxy-ca.crt"));
             args.requestheader_allowed_names = vec!["front-proxy-client".into()];
         }
-        let loaded = Config::load_with(args, &|_| None).unwrap_or_else(|invalid| panic!("{invalid}"));
+        let mut loaded = Config::load_with(args, &|_| None).unwrap_or_else(|invalid| panic!("{invalid}"));
+        self.configure.into_iter().for_each(|change| change(&mut loaded.config));
         let bind = async |address: SocketAddr| TcpListener::bind(address).await.unwrap();
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let metrics = Some(bind(loopback).await).filter(|_| loaded.config.operating.metrics_bind.is_some());
@@ -152,7 +167,7 @@ impl ProxyBuilder {
         if self.wait {
             tokio::time::timeout(DEADLINE, app.readiness.ready()).await.expect("the proxy gets ready");
         }
-        Proxy { app, metrics: scraped, _folder: folder }
+        Proxy { app, metrics: scraped, folder }
     }
 }
 
@@ -161,6 +176,11 @@ impl ProxyBuilder {
 impl Proxy {
     pub fn address(&self) -> SocketAddr {
         self.app.addresses[0]
+    }
+
+    /// A file of its configuration.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     pub async fn h2(&self, who: As<'_>) -> Client {

@@ -141,7 +141,12 @@ impl RawH2 {
         certificate: Option<&Credential>,
         settings: &[(u16, u32)],
     ) -> Self {
-        let (read, write) = split(tls(address, certificate, Protocol::H2).await.unwrap());
+        Self::over(tls(address, certificate, Protocol::H2).await.unwrap(), settings).await
+    }
+
+    /// On a connection for which ALPN chose `h2`.
+    pub async fn over(tls: TlsStream<TcpStream>, settings: &[(u16, u32)]) -> Self {
+        let (read, write) = split(tls);
         let mut raw = Self { read, write, seen: Vec::new() };
         let mut payload = Vec::new();
         for (name, value) in [&[(HEADER_TABLE_SIZE, 0)], settings].concat() {

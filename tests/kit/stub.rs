@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{Request, Response};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -13,9 +14,10 @@ use hyper_util::server::conn::auto;
 use kube_peer_proxy::body::{self, Body};
 use kube_peer_proxy::embedded::Recorded;
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{PKI, V2};
 
@@ -53,6 +55,34 @@ impl Stub {
         Self { address, task }
     }
 
+    /// A server of HTTP/1.1 only, whose answers are bytes; with `true`, the connection ends behind them. A 1.36
+    /// to discovery, version and health.
+    pub async fn raw(answer: impl Fn(&str) -> (Vec<u8>, bool) + Send + Sync + 'static) -> Self {
+        let (answer, acceptor) = (Arc::new(answer), acceptor_of(&["http/1.1"]));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move {
+            loop {
+                let (tcp, _) = listener.accept().await.unwrap();
+                let (answer, acceptor) = (Arc::clone(&answer), acceptor.clone());
+                tokio::spawn(async move {
+                    let Ok(mut tls) = acceptor.accept(tcp).await else { return };
+                    while let Some(target) = read_head(&mut tls).await {
+                        let (bytes, last) = match Self::as_136(target.split('?').next().unwrap()) {
+                            Some(known) => (written(known).await, false),
+                            None => answer(&target),
+                        };
+                        if tls.write_all(&bytes).await.is_err() || tls.flush().await.is_err() || last {
+                            let _ended = tls.shutdown().await;
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Self { address, task }
+    }
+
     /// What a 1.36 answers to discovery, version and health; `None` for everything else.
     pub fn as_136(path: &str) -> Option<Response<Body>> {
         let (document, content_type) = match path {
@@ -73,7 +103,33 @@ impl Drop for Stub {
     }
 }
 
-fn acceptor() -> TlsAcceptor {
+/// The target of the next request without a body.
+async fn read_head(tls: &mut TlsStream<TcpStream>) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(tls.read_u8().await.ok()?);
+    }
+    String::from_utf8(head).ok()?.split(' ').nth(1).map(str::to_owned)
+}
+
+/// An answer as HTTP/1.1 has it.
+async fn written(answer: Response<Body>) -> Vec<u8> {
+    let (parts, body) = answer.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let mut bytes = format!("HTTP/1.1 {}\r\ncontent-length: {}\r\n", parts.status, body.len()).into_bytes();
+    for (name, value) in &parts.headers {
+        bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+pub(super) fn acceptor() -> TlsAcceptor {
+    acceptor_of(&["h2", "http/1.1"])
+}
+
+fn acceptor_of(protocols: &[&str]) -> TlsAcceptor {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(PKI.front_proxy_ca.cert().clone()).unwrap();
@@ -88,6 +144,6 @@ fn acceptor() -> TlsAcceptor {
         .with_client_cert_verifier(verifier)
         .with_single_cert(vec![serving.cert.clone()], serving.key.clone_key())
         .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     TlsAcceptor::from(Arc::new(config))
 }

@@ -36,6 +36,14 @@ fn unknown_fields_survive_at_every_level() {
 }
 
 #[test]
+fn numbers_in_unknown_fields_keep_their_last_digit() {
+    for number in ["4.143139993007743e-10", "1.2088995980580641", "9364405.867994597", "0.1", "-0.0"] {
+        let items = with_items(&format!(r#"[{{"metadata":{{}},"x":{number}}}]"#));
+        assert_eq!(written(&parse(&items)), items);
+    }
+}
+
+#[test]
 fn null_and_missing_read_as_go_reads_them() {
     let nulls = with_items(
         r#"[{"metadata":null,"versions":[{"version":null,"resources":[{"resource":null,"responseKind":null,"scope":null,"singularResource":null,"verbs":null,"shortNames":null,"categories":null,"subresources":null}],"freshness":null}]},{"metadata":{"name":null},"versions":null}]"#,

@@ -155,3 +155,20 @@ fn a_request_without_end_is_one_by_kube_apiservers_predicate() {
         assert_eq!(read(&Method::GET, target).unwrap().is_long_running(), expected, "{target}");
     }
 }
+
+#[test]
+fn what_nodes_pods_and_services_answer_is_not_the_api_servers_word() {
+    for (target, expected) in [
+        ("/api/v1/nodes/n/proxy/metrics", true),
+        ("/api/v1/namespaces/x/pods/http:p:80/proxy/", true),
+        ("/api/v1/namespaces/x/pods/p/exec?command=true", true),
+        ("/api/v1/namespaces/x/pods/p/attach", true),
+        ("/api/v1/namespaces/x/pods/p/portforward", true),
+        ("/api/v1/namespaces/x/pods/p/log", false),
+        ("/api/v1/namespaces/x/pods/proxy", false),
+        ("/api/v1/namespaces/x/pods/p", false),
+        ("/proxy/x/y/proxy", false),
+    ] {
+        assert_eq!(read(&Method::GET, target).unwrap().is_answered_elsewhere(), expected, "{target}");
+    }
+}

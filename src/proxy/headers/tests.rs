@@ -32,9 +32,19 @@ fn i2_every_connection_line_names_headers_that_go() {
 }
 
 #[test]
+fn i2_a_byte_that_no_name_has_does_not_hide_what_else_its_line_names() {
+    let mut headers = map(&[("x-one", "1"), ("x-two", "2")]);
+    headers.insert(header::CONNECTION, HeaderValue::from_bytes(b"x-one, \xe9, x-two").unwrap());
+    strip_hop_by_hop(&mut headers);
+    assert!(headers.is_empty(), "{headers:?}");
+}
+
+#[test]
 fn i2_connection_cannot_name_away_whom_a_request_speaks_for() {
     let mut headers = map(&[
         ("connection", "Impersonate-User, Authorization, x-kubernetes-peer-proxied, impersonate-extra-a"),
+        ("connection", "Sec-WebSocket-Protocol"),
+        ("sec-websocket-protocol", "base64url.bearer.authorization.k8s.io.dA"),
         ("impersonate-user", "jane"),
         ("impersonate-extra-a", "b"),
         ("authorization", "Bearer t"),
@@ -43,7 +53,13 @@ fn i2_connection_cannot_name_away_whom_a_request_speaks_for() {
     strip_hop_by_hop(&mut headers);
     assert_eq!(
         names(&headers),
-        ["authorization", "impersonate-extra-a", "impersonate-user", "x-kubernetes-peer-proxied"]
+        [
+            "authorization",
+            "impersonate-extra-a",
+            "impersonate-user",
+            "sec-websocket-protocol",
+            "x-kubernetes-peer-proxied"
+        ]
     );
 }
 
@@ -111,4 +127,13 @@ fn i3_only_exactly_one_true_counts_as_peer_proxied() {
         assert_eq!(take_peer_proxied(&mut headers), expected, "{values:?}");
         assert_eq!(headers.len(), usize::from(expected), "{values:?}");
     }
+}
+
+#[test]
+fn crumbs_of_a_cookie_become_one_line() {
+    let mut headers = map(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3; d=4")]);
+    join_cookies(&mut headers);
+    assert_eq!(headers, map(&[("cookie", "a=1; b=2; c=3; d=4")]));
+    join_cookies(&mut headers);
+    assert_eq!(headers, map(&[("cookie", "a=1; b=2; c=3; d=4")]));
 }

@@ -26,13 +26,14 @@ use tokio::{
 };
 use tower::{Service as _, ServiceExt as _};
 
-use super::{Handler, Limits, head_clock::HeadClock};
+use super::{Handler, Limits, gate::Place, head_clock::HeadClock, impatient::Impatient};
 use crate::{
     batched::Batched,
     body::{Body, BoxError},
     discovery::catalog::Catalog,
     drain::{self, Phase},
     limits,
+    metrics::GaugeGuard,
     proxy::{caller::Credentials, home::Home, policy::Policy},
     servers::source::Fleet,
 };
@@ -54,7 +55,12 @@ pub struct Connection {
     last_turn: Mutex<Instant>,
     /// The client is to open another connection for whatever comes next.
     goodbye: Notify,
+    /// What it takes up as long as anybody uses it, as a tunnel too.
+    _counted: Option<Counted>,
 }
+
+/// One connection among all.
+pub(super) type Counted = (GaugeGuard, Place);
 
 /// One request's turn on its connection, from its head until this is dropped; stands in its extensions, for
 /// whoever knows when the answer is through.
@@ -63,7 +69,11 @@ pub struct Turn(Arc<Connection>);
 // === impl Connection ===
 
 impl Connection {
-    pub(super) fn new(remote: SocketAddr, chain: Option<&[CertificateDer<'_>]>) -> Arc<Self> {
+    pub(super) fn new(
+        remote: SocketAddr,
+        chain: Option<&[CertificateDer<'_>]>,
+        counted: Option<Counted>,
+    ) -> Arc<Self> {
         let owned = |chain: &[CertificateDer<'_>]| {
             chain.iter().map(|certificate| certificate.clone().into_owned()).collect::<Vec<_>>()
         };
@@ -76,6 +86,7 @@ impl Connection {
             turns: AtomicUsize::new(0),
             last_turn: Mutex::new(Instant::now()),
             goodbye: Notify::new(),
+            _counted: counted,
         })
     }
 
@@ -210,6 +221,7 @@ where
             .max_local_error_reset_streams(limits::MAX_LOCAL_RESETS)
             .keep_alive_interval(limits::CLIENT_PING_INTERVAL)
             .keep_alive_timeout(limits::CLIENT_PING_TIMEOUT);
+        let io = Impatient::new(io, limits::CLIENT_STALL_TIMEOUT);
         // Answers that are ready together are written together.
         to_its_end!(builder.serve_connection(TokioIo::new(io), service), Batched::new)
     } else {

@@ -66,27 +66,28 @@ impl Protocol {
 pub(super) fn is_asked(version: Version, headers: &HeaderMap) -> bool {
     version <= Version::HTTP_11
         && headers.contains_key(header::UPGRADE)
-        && words(headers, &header::CONNECTION).any(|word| word.eq_ignore_ascii_case("upgrade"))
+        && words(headers, &header::CONNECTION).any(|word| word.eq_ignore_ascii_case(b"upgrade"))
 }
 
 /// Takes a bearer token out of `Sec-WebSocket-Protocol`; what else is offered there stays.
 pub fn remove_token(headers: &mut HeaderMap) {
     let name = header::SEC_WEBSOCKET_PROTOCOL;
-    if !words(headers, &name).any(|word| word.starts_with(WEBSOCKET_BEARER)) {
+    let is_token = |word: &&[u8]| word.starts_with(WEBSOCKET_BEARER.as_bytes());
+    if !words(headers, &name).any(|word| is_token(&word)) {
         return;
     }
-    let rest: Vec<&str> = words(headers, &name).filter(|word| !word.starts_with(WEBSOCKET_BEARER)).collect();
-    let rest = HeaderValue::try_from(rest.join(", ")).ok().filter(|rest| !rest.is_empty());
+    let rest: Vec<&[u8]> = words(headers, &name).filter(|word| !is_token(word)).collect();
+    let rest = HeaderValue::from_bytes(&rest.join(&b", "[..])).ok().filter(|rest| !rest.is_empty());
     headers.remove(&name);
     if let Some(rest) = rest {
         headers.insert(name, rest);
     }
 }
 
-/// The words of a header's comma-separated lines.
-fn words<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    lines.flat_map(|value| value.split(',')).map(str::trim)
+/// The words of a header's comma-separated lines; bytes, for an odd word must not hide the others of its line.
+fn words<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let lines = headers.get_all(name).iter();
+    lines.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 #[cfg(test)]
@@ -150,5 +151,19 @@ mod tests {
         assert_eq!(left(&["v5.channel.k8s.io, v4.channel.k8s.io"]), ["v5.channel.k8s.io, v4.channel.k8s.io"]);
         assert_eq!(left(&[&format!("{token},v4.channel.k8s.io"), "v5"]), ["v4.channel.k8s.io, v5"]);
         assert_eq!(left(&[&token]), [""; 0]);
+    }
+
+    #[test]
+    fn i12_a_byte_that_no_word_has_does_not_hide_what_else_its_line_says() {
+        let line = |text: &[u8]| HeaderValue::from_bytes(text).unwrap();
+        let mut headers = HeaderMap::new();
+        let offered = [WEBSOCKET_BEARER.as_bytes(), b"c2VjcmV0, \xe9"].concat();
+        headers.insert("sec-websocket-protocol", line(&offered));
+        remove_token(&mut headers);
+        assert_eq!(headers["sec-websocket-protocol"], line(b"\xe9"));
+
+        headers.insert("connection", line(b"\xe9, Upgrade"));
+        headers.insert("upgrade", line(b"h2c"));
+        assert!(is_asked(Version::HTTP_11, &headers));
     }
 }

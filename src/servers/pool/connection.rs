@@ -66,7 +66,7 @@ async fn drive_h2(member: &mut Member, h2: H2) -> Result<(), String> {
     let mut timer = pin!(sleep_until(Instant::now() + settings.ping_interval));
     Batched::new(poll_fn(|cx| {
         // In this order: cancels counted now have their RST_STREAM written now, and the PING after.
-        load.on_cancel.register(cx.waker());
+        load.on_change.register(cx.waker());
         let cancelled = load.cancelled.load(Ordering::SeqCst);
         if let Poll::Ready(end) = io.poll_unpin(cx) {
             // Neither we nor a GOAWAY announced it: whoever answers next may be another process.
@@ -75,6 +75,9 @@ async fn drive_h2(member: &mut Member, h2: H2) -> Result<(), String> {
             return Poll::Ready(if announced { end } else { end.and_then(|()| Err(UNANNOUNCED.to_owned())) });
         }
         member.free(&load, pings.confirm(cx, cancelled));
+        if load.retired.load(Ordering::SeqCst) {
+            probe = None;
+        }
         if let Some(sender) = &mut probe
             && let Poll::Ready(Err(_)) = sender.poll_ready(cx)
         {
@@ -265,6 +268,12 @@ impl Drop for Member {
 }
 
 impl Load {
+    /// No request is to begin on the connection any more.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::SeqCst);
+        self.on_change.wake();
+    }
+
     /// Requests outstanding, and requests ever.
     fn counts(&self) -> (usize, u64) {
         (self.in_use.load(Ordering::SeqCst), self.taken.load(Ordering::Relaxed))

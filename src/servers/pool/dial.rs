@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -53,7 +52,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, DialError> {
         .map_err(late("TCP connection"))?
         .map_err(|e| DialError::connect(format_args!("{to}: {e}")))?;
 
-    let tls = TlsConnector::from(Arc::clone(&config.tls)).connect(target.server_name.clone(), tcp);
+    let tls = TlsConnector::from(config.tls.load_full()).connect(target.server_name.clone(), tcp);
     let tls = timeout_at(deadline, tls).await.map_err(late("TLS handshake"))?.map_err(|e| {
         let refused = e.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
         if refused {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, Uri, Version};
 use http_body::{Body as _, Frame, SizeHint};
@@ -36,7 +36,11 @@ pub(super) async fn exchange(
     }
 
     match sender.try_send_request(request).await {
-        Ok(response) => {
+        Ok(mut response) => {
+            if response.headers().contains_key(TRANSFER_ENCODING) {
+                // It did not count, and whoever is next must not go by it (RFC 9112, 6.3).
+                response.headers_mut().remove(CONTENT_LENGTH);
+            }
             let linger = config.settings.idle_timeout;
             Ok(response.map(|body| {
                 let mut body = Download { body, connection: Some((lease, sender)), linger };

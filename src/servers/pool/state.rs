@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,9 +32,12 @@ pub(super) struct Load {
     pub(super) in_use: AtomicUsize,
     /// Requests ever.
     pub(super) taken: AtomicU64,
-    /// Requests cancelled ever, on HTTP/2; and the task that is to hear of each.
+    /// Requests cancelled ever, on HTTP/2; of each of which the task is to hear.
     pub(super) cancelled: AtomicUsize,
-    pub(super) on_cancel: AtomicWaker,
+    /// No request is to begin on it any more.
+    pub(super) retired: AtomicBool,
+    /// Wakes the task for either.
+    pub(super) on_change: AtomicWaker,
 }
 
 struct Slot {
@@ -67,6 +70,8 @@ pub(super) struct State {
     members: HashMap<u64, AbortHandle>,
     opening: usize,
     next_id: u64,
+    /// Connections below this number were opened with other certificates.
+    first_current: u64,
     returns: u64,
     /// Streams that a new connection is expected to bring.
     expected_streams: usize,
@@ -82,6 +87,7 @@ impl State {
             members: HashMap::new(),
             opening: 0,
             next_id: 0,
+            first_current: 0,
             returns: 0,
             expected_streams: expected_streams.max(1),
             failures: 0,
@@ -143,7 +149,11 @@ impl State {
         self.opening -= 1;
         self.expected_streams = limit.max(1);
         let load = Arc::<Load>::default();
-        self.slots.push(Slot { id, sender, limit, load: Arc::clone(&load), returned: 0 });
+        if id < self.first_current {
+            load.retired.store(true, Ordering::SeqCst);
+        } else {
+            self.slots.push(Slot { id, sender, limit, load: Arc::clone(&load), returned: 0 });
+        }
         load
     }
 
@@ -182,6 +192,12 @@ impl State {
         let unused = |s: &Slot| s.id == id && s.load.in_use.load(Ordering::SeqCst) == 0;
         let found = self.slots.iter().any(unused);
         found && self.retire(id)
+    }
+
+    /// No connection that is open, or being opened, takes requests any more. Those that are open are returned.
+    pub(super) fn retire_all(&mut self) -> Vec<Arc<Load>> {
+        self.first_current = self.next_id;
+        self.slots.drain(..).map(|slot| slot.load).collect()
     }
 
     /// It is closed.

@@ -130,8 +130,8 @@ fn giving_up_on_a_hung_server_does_not_bring_it_back() {
 fn a_connection_is_idle_only_if_nobody_came_in_between() {
     let mut clock = Clock::new();
     assert!(matches!(clock.check(0.0, 0.0, 0, 7), Verdict::Wait(_)));
-    assert!(matches!(clock.check(89.0, 0.0, 0, 7), Verdict::Wait(_)));
-    assert!(matches!(clock.check(90.0, 0.0, 0, 8), Verdict::Wait(_)), "somebody came and went");
-    assert!(matches!(clock.check(179.0, 0.0, 0, 8), Verdict::Wait(_)));
-    assert_eq!(clock.check(180.0, 0.0, 0, 8), Verdict::Idle);
+    assert!(matches!(clock.check(59.0, 0.0, 0, 7), Verdict::Wait(_)));
+    assert!(matches!(clock.check(60.0, 0.0, 0, 8), Verdict::Wait(_)), "somebody came and went");
+    assert!(matches!(clock.check(119.0, 0.0, 0, 8), Verdict::Wait(_)));
+    assert_eq!(clock.check(120.0, 0.0, 0, 8), Verdict::Idle);
 }

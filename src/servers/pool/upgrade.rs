@@ -9,6 +9,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -106,7 +107,7 @@ impl Upgrades {
             Ok(Config {
                 target: target.clone(),
                 authority: target.authority().parse()?,
-                tls,
+                tls: ArcSwap::new(tls),
                 settings: settings.clone(),
                 observer: Arc::clone(observer),
             })
@@ -140,6 +141,12 @@ impl Upgrades {
                 Err(SendError::new(SendErrorKind::Lost, lost))
             }
         }
+    }
+
+    /// From now on connections are opened with `tls`; those that are open go on.
+    pub fn rekey(&self, UpgradeTls { identity, plain }: UpgradeTls) {
+        self.identity.tls.store(identity);
+        self.plain.tls.store(plain);
     }
 
     /// The server is known to be dead: everything that is open ends now.

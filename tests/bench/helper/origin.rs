@@ -17,7 +17,8 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kube_peer_proxy::embedded::Recorded;
-use kube_peer_proxy::tls::server::{self, ServingCertificate};
+use kube_peer_proxy::tls::server::{self, Serving, ServingCertificate};
+use kube_peer_proxy::tls::suites::MinVersion;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
@@ -88,7 +89,14 @@ struct Seen {
 /// Serves until it is killed.
 pub(crate) async fn run(args: Args) -> Result<()> {
     let (certificate, key) = (std::fs::read(&args.cert)?, std::fs::read(&args.key)?);
-    let tls = server::config(ServingCertificate { certificate: &certificate, key: &key }, Vec::new())?;
+    let serving = Serving {
+        default: ServingCertificate { certificate: &certificate, key: &key },
+        named: Vec::new(),
+        min_version: MinVersion::default(),
+        cipher_suites: &[],
+        ca_names: Vec::new(),
+    };
+    let tls = server::config(serving)?;
     let acceptor = TlsAcceptor::from(tls);
     let answers = Arc::new(Answers::new(&args)?);
     let listener = TcpListener::bind(args.listen).await?;

@@ -24,6 +24,9 @@ const ACTING: [(&str, &str); 4] = [
     ("impersonate-extra-scopes", "s"),
 ];
 
+/// A name for messages, the caller, and the headers that he sends.
+type Case<'a> = (&'a str, As<'a>, &'a [(&'a str, &'a str)]);
+
 #[tokio::test]
 async fn every_kind_of_caller_is_at_the_far_server_who_he_is_there_directly() {
     let chain = chain(|proxy| proxy).await;
@@ -32,7 +35,7 @@ async fn every_kind_of_caller_is_at_the_far_server_who_he_is_there_directly() {
     let jane = PKI.cluster_ca.issue(&leaf).unwrap();
     let token = format!("Bearer {BOB}");
     let bearer = [("authorization", token.as_str())];
-    let cases: [(&str, As<'_>, &[(&str, &str)]); 8] = [
+    let cases: [Case<'_>; 8] = [
         ("a certificate", As::Certificate(&jane), &[]),
         ("a certificate and a token beside it", As::Certificate(&jane), &bearer),
         ("a certificate that claims to be somebody else", As::Certificate(&jane), &TOLD),

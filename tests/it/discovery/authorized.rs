@@ -80,6 +80,21 @@ async fn i10_other_answers_pass_and_are_not_remembered() {
 }
 
 #[tokio::test]
+async fn i10_a_home_that_fails_does_not_decide_and_a_peer_is_asked() {
+    let cluster = Cluster::start(&[V1_32, V1_36]).await;
+    let proxy = cluster.proxy().home("v132").start().await;
+    let admin = proxy.h2(As::Certificate(&PKI.admin)).await;
+    cluster.server("v132").faults().answer_all(Some(StatusCode::SERVICE_UNAVAILABLE));
+    assert_eq!(admin.get_with("/apis", V2).await.status, 200);
+    let asked = cluster.asked_for("v136", "/apis");
+    assert_eq!(asked[0].headers[crate::kit::PROXIED], "true", "a peer that sends it on no further");
+    cluster.server("v136").faults().answer_all(Some(StatusCode::FORBIDDEN));
+    let jane = crate::kit::certificate("jane", &["dev"]);
+    let jane = proxy.h2(As::Certificate(&jane)).await;
+    assert_eq!(jane.get_with("/apis", V2).await.status, 403, "and its no is a no");
+}
+
+#[tokio::test]
 async fn i10_a_yes_is_remembered_and_then_asked_for_again() {
     let (cluster, proxy) = remembering("200ms").await;
     let admin = proxy.h2(As::Certificate(&PKI.admin)).await;

@@ -47,7 +47,7 @@ async fn client_cannot_defeat_loop_guard() {
 }
 
 #[tokio::test]
-async fn servers_that_all_deny_what_they_list_are_each_asked_once() {
+async fn servers_that_all_deny_what_they_list_end_the_search() {
     let cluster = Cluster::with([("a", V1_36), ("b", V1_36), ("c", V1_36)], |builder| builder).await;
     for server in cluster.servers() {
         let policies = GroupVersionResource {
@@ -63,5 +63,6 @@ async fn servers_that_all_deny_what_they_list_are_each_asked_once() {
     let answer = raw.rest().await;
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     let asked = ["a", "b", "c"].map(|name| cluster.asked_for(name, POLICIES).len());
-    assert_eq!(asked, [1; 3]);
+    // Home once more, when nobody else is left.
+    assert!(asked == [1, 1, 1] || asked == [2, 1, 1], "{asked:?}");
 }

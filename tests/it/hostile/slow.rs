@@ -1,8 +1,11 @@
 //! Clients that take, or give, as slowly as they can.
 
-use futures_util::future::join_all;
+use std::time::Duration;
 
-use super::{alone, bystander, is_well, resident};
+use futures_util::future::join_all;
+use tokio::time::timeout;
+
+use super::{alone, bystander, has_the_process_to_itself, is_well, resident};
 use crate::kit::raw_h2::{INITIAL_WINDOW_SIZE, pseudo, request};
 use crate::kit::{Cluster, PKI, Proxy, Raw, RawH2, say, until};
 
@@ -20,13 +23,16 @@ async fn stalled(cluster: &Cluster, proxy: &Proxy, requests: usize) -> usize {
             is_well(&other).await;
         }
         let now = resident();
-        (std::mem::replace(&mut last, now) + (1 << 20) >= now).then_some(now)
+        (std::mem::replace(&mut last, now) + (2 << 20) >= now).then_some(now)
     })
     .await
 }
 
 #[tokio::test]
 async fn zero_windows_on_all_streams_cost_bounded_memory() {
+    if !has_the_process_to_itself("slow::zero_windows_on_all_streams_cost_bounded_memory") {
+        return;
+    }
     const STREAMS: u32 = 200;
     let (cluster, proxy) = alone().await;
     let before = resident();
@@ -46,7 +52,10 @@ async fn zero_windows_on_all_streams_cost_bounded_memory() {
 
 #[tokio::test]
 async fn slow_readers_of_http_1_1_cost_bounded_memory() {
-    const READERS: usize = 100;
+    if !has_the_process_to_itself("slow::slow_readers_of_http_1_1_cost_bounded_memory") {
+        return;
+    }
+    const READERS: usize = 25;
     let (cluster, proxy) = alone().await;
     let before = resident();
     let readers = join_all((0..READERS).map(|_| async {
@@ -64,4 +73,29 @@ async fn slow_readers_of_http_1_1_cost_bounded_memory() {
     );
     assert!(more < READERS * (3 << 20), "{} MiB", more >> 20);
     drop(readers);
+}
+
+#[tokio::test]
+async fn who_pipelines_without_reading_is_not_read_either() {
+    if !has_the_process_to_itself("slow::who_pipelines_without_reading_is_not_read_either") {
+        return;
+    }
+    const ROUNDS: usize = 200;
+    let (cluster, proxy) = alone().await;
+    let other = bystander(&proxy).await;
+    let before = resident();
+    let mut raw = Raw::connect(proxy.address(), Some(&PKI.admin)).await;
+    let piece = "GET /test/bytes?n=10000 HTTP/1.1\r\nHost: k8s\r\n\r\n".repeat(1000);
+    let mut sent = 0;
+    while sent < ROUNDS && timeout(Duration::from_secs(2), raw.send(&piece)).await.is_ok() {
+        sent += 1;
+        is_well(&other).await;
+    }
+    let served = cluster.asked("v136", |one| one.target.starts_with("/test/bytes")).len();
+    let more = resident().saturating_sub(before) >> 20;
+    say!("pipelined without reading: {} were taken, {served} served, {more} MiB more in memory", sent * 1000);
+    assert!(sent < ROUNDS, "the flood was never held back");
+    // As many answers as the sockets hold between them.
+    assert!(served < 5_000 && more < 64, "{served} {more}");
+    is_well(&other).await;
 }

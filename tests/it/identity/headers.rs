@@ -107,29 +107,6 @@ async fn i2_what_every_connection_line_names_ends_here() {
 }
 
 #[tokio::test]
-async fn interleaved_users_never_mix() {
-    let (cluster, proxy) = alone().await;
-    let users: Vec<_> = (0..6).map(|number| certificate(&format!("user-{number}"), &[])).collect();
-    let mut clients = Vec::new();
-    for user in &users {
-        clients.push(proxy.h2(As::Certificate(user)).await);
-    }
-    let rounds = clients.iter().enumerate().map(|(number, client)| async move {
-        for round in 0..40 {
-            assert_eq!(client.get(&format!("/version?{number}.{round}")).await.status, 200);
-        }
-    });
-    futures_util::future::join_all(rounds).await;
-    let seen = cluster.asked("v136", |_| true);
-    assert_eq!(seen.len(), 240);
-    for request in seen {
-        let number =
-            request.target.strip_prefix("/version?").and_then(|rest| rest.split_once('.')).unwrap().0;
-        assert_eq!(user_of(&request).name, format!("user-{number}"));
-    }
-}
-
-#[tokio::test]
 async fn i1_identity_in_the_trailers_of_an_upload_does_not_reach_a_server() {
     let (_cluster, proxy) = alone().await;
     let mut raw = Raw::connect(proxy.address(), Some(&PKI.admin)).await;

@@ -29,6 +29,8 @@ const VERSIONS: [Spec; 4] = [
         "--runtime-config=batch/v1=false",
     ]),
 ];
+/// The two that differ most, for who wants them at less cost.
+const PAIR: [Spec; 2] = [Spec::new("v132", V1_32), Spec::new("v136", V1_36).flags(&[UID])];
 /// Two that proxy for each other by themselves; each has something that the other lacks.
 const NATIVE: [Spec; 2] = [
     Spec::new("a", V1_36).flags(&[UID, "--runtime-config=batch/v1=false"]).native(),
@@ -85,6 +87,18 @@ pub(super) async fn versions() -> Result<Fleet, String> {
 pub(super) async fn versions_alone() -> Result<Fleet<Quiet>, String> {
     let (cluster, binaries) = started(&SHARED, "versions", &VERSIONS).await?;
     Ok(Fleet { cluster, binaries, _guard: MACHINE.write().await })
+}
+
+/// 1.32 and 1.36, for a process that needs no more.
+pub(super) async fn pair() -> Result<Fleet, String> {
+    static CELL: OnceCell<Cluster> = OnceCell::const_new();
+    let (cluster, binaries) = started(&CELL, "pair", &PAIR).await?;
+    Ok(Fleet { cluster, binaries, _guard: MACHINE.read().await })
+}
+
+/// For who starts servers elsewhere.
+pub(super) async fn peace() -> Peace {
+    MACHINE.read().await
 }
 
 /// Two 1.36 with their own Mixed Version Proxy on.

@@ -4,11 +4,14 @@ pub(super) mod audit;
 pub(super) mod binaries;
 pub(super) mod client;
 pub(super) mod cluster;
+pub(super) mod elsewhere;
 pub(super) mod files;
 pub(super) mod kubectl;
+pub(super) mod kubelet;
 pub(super) mod process;
 pub(super) mod proxy;
 pub(super) mod server;
+pub(super) mod websocket;
 
 use std::time::{Duration, Instant};
 

@@ -119,8 +119,8 @@ impl Stage {
                 let both = ["new1", "new2"].map(|name| self.cluster.server(name));
                 both.iter().for_each(|server| server.kill());
                 sleep(DEAD_FOR).await;
+                both.iter().for_each(|server| server.start());
                 for server in both {
-                    server.start();
                     server.ready(&self.cluster.files).await;
                 }
             }

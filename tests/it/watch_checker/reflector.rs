@@ -16,6 +16,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::counts::Counts;
 use super::history::{Change, Kind, Revision, State, Step};
 use super::line::Line;
 
@@ -29,26 +30,6 @@ pub struct Manners {
     pub pause: Duration,
     /// How long a watch lasts that the server is asked to end, or that the client leaves; at most.
     pub watch_for: Duration,
-}
-
-/// How often what happened.
-#[derive(Clone, Debug, Default)]
-pub struct Counts {
-    pub events: u64,
-    pub bookmarks: u64,
-    pub watches: u64,
-    pub lists: u64,
-    pub expired: u64,
-    /// Watches that the client left.
-    pub left: u64,
-    pub ended_cleanly: u64,
-    pub ended_broken: u64,
-    /// Of those, in the midst of a line.
-    pub torn: u64,
-    /// Answers that were neither 200 nor 410.
-    pub refused: BTreeMap<u16, u64>,
-    /// Requests without an answer.
-    pub unanswered: u64,
 }
 
 pub struct Reflector {
@@ -311,26 +292,5 @@ impl Reflector {
         self.counts.expired += 1;
         self.step(Step::Expired);
         self.from = None;
-    }
-}
-
-// === impl Counts ===
-
-impl Counts {
-    pub fn add(&mut self, other: &Self) {
-        let Self { events, bookmarks, watches, lists, expired, left, .. } = other;
-        self.events += events;
-        self.bookmarks += bookmarks;
-        self.watches += watches;
-        self.lists += lists;
-        self.expired += expired;
-        self.left += left;
-        self.ended_cleanly += other.ended_cleanly;
-        self.ended_broken += other.ended_broken;
-        self.torn += other.torn;
-        self.unanswered += other.unanswered;
-        for (status, count) in &other.refused {
-            *self.refused.entry(*status).or_default() += count;
-        }
     }
 }

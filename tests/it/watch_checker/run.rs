@@ -9,9 +9,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::check::{Finding, check};
+use super::counts::Counts;
 use super::history::{Revision, Step, Truth};
 use super::line::{Entrance, Line};
-use super::reflector::{Counts, Manners, Record, Reflector};
+use super::reflector::{Manners, Record, Reflector};
 use super::writer::{Resource, Writer, Written};
 use crate::kit::say;
 

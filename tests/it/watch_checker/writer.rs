@@ -20,7 +20,7 @@ use super::line::Line;
 /// Few, so that writers meet.
 pub const NAMES: usize = 8;
 /// Some objects are so big that an event is more than one frame and can be cut.
-const PADDING: usize = 64 * 1024;
+const PADDING: usize = 24 * 1024;
 const PATIENCE: Duration = Duration::from_secs(30);
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
@@ -128,7 +128,7 @@ impl Writer {
         let value = next_value();
         let one = format!("{}/{name}", self.resource.path);
         let line = &self.lines[self.rng.random_range(0..self.lines.len())];
-        let big = self.rng.random_ratio(1, 8);
+        let big = self.rng.random_ratio(1, 12);
         let padding = "-".repeat(if big { self.rng.random_range(0..PADDING) } else { 0 });
         let content = json!({ "value": value.to_string(), "padding": padding });
         let (kind, sent) = match self.rng.random_range(0..6) {

@@ -32,7 +32,7 @@ fn served(is_h2: bool) -> Served {
         Ok::<_, Infallible>(Response::new(body))
     }));
     let drain = Drain::default();
-    let (connection, signal) = (Connection::new(([127, 0, 0, 1], 1).into(), None), drain.signal());
+    let (connection, signal) = (Connection::new(([127, 0, 0, 1], 1).into(), None, None), drain.signal());
     let task =
         tokio::spawn(
             async move { serve(server, is_h2, connection, handler, &Limits::default(), signal).await },

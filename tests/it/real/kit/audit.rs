@@ -17,6 +17,13 @@ pub(crate) fn entries(server: &ApiServer, audit_id: &str) -> Vec<Value> {
         .collect()
 }
 
+/// Every entry of a server about requests to paths with `marker` in them.
+pub(crate) fn about(server: &ApiServer, marker: &str) -> Vec<Value> {
+    let log = fs::read_to_string(server.dir.join("audit.log")).unwrap_or_default();
+    let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    entries.filter(|entry| entry["requestURI"].as_str().is_some_and(|uri| uri.contains(marker))).collect()
+}
+
 /// The one entry about a request that has ended.
 pub(crate) async fn entry(server: &ApiServer, audit_id: &str) -> Value {
     assert_ne!(audit_id, "");

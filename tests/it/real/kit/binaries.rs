@@ -1,6 +1,7 @@
 //! Where the real programs are.
 //!
-//! - `KPP_KUBE_APISERVERS`, `KPP_KUBECTLS`: `1.36=/path,1.35=/path`; `KPP_ETCD`: a path.
+//! - `KPP_KUBE_APISERVERS`, `KPP_KUBECTLS`: `1.36=/path,1.35=/path`; `KPP_ETCD`, `KPP_KUBELET` (that of
+//!   `tests/real/kubelet`): a path.
 //! - or `KUBEBUILDER_ASSETS`: folders as setup-envtest makes them, separated by commas, each with
 //!   `kube-apiserver`, `etcd` and `kubectl`; versions are asked of the programs.
 
@@ -22,6 +23,7 @@ pub(crate) struct Binaries {
     pub(crate) apiservers: BTreeMap<Version, PathBuf>,
     pub(crate) kubectls: BTreeMap<Version, PathBuf>,
     pub(crate) etcd: PathBuf,
+    kubelet: PathBuf,
 }
 
 // === impl Version ===
@@ -53,6 +55,11 @@ impl Binaries {
         }
     }
 
+    /// The kubelet that `tests/real/fetch` builds.
+    pub(crate) fn kubelet(&self) -> Result<&Path, String> {
+        if self.kubelet.exists() { Ok(&self.kubelet) } else { Err("KPP_KUBELET names no kubelet".to_owned()) }
+    }
+
     fn find() -> Result<Self, String> {
         let mut found = Self::default();
         let folders = env::var("KUBEBUILDER_ASSETS").unwrap_or_default();
@@ -70,6 +77,7 @@ impl Binaries {
         if let Some(etcd) = env::var_os("KPP_ETCD") {
             found.etcd = etcd.into();
         }
+        found.kubelet = env::var_os("KPP_KUBELET").unwrap_or_default().into();
         if found.apiservers.is_empty() || found.kubectls.is_empty() || !found.etcd.exists() {
             return Err(
                 "KPP_KUBE_APISERVERS, KPP_KUBECTLS and KPP_ETCD (or KUBEBUILDER_ASSETS) name no real \

@@ -17,12 +17,17 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use kube_peer_proxy::body::{self, Body};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use serde_json::Value;
-use tokio::{net::TcpSocket, task::JoinHandle, time};
-use tokio_rustls::TlsConnector;
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    task::JoinHandle,
+    time,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
     DEADLINE,
     files::{Files, Who},
+    websocket::WebSocket,
 };
 
 /// Media types of PATCH.
@@ -79,6 +84,22 @@ impl<'a> Dial<'a> {
     }
 
     async fn connect_now(self) -> io::Result<Client> {
+        let io = TokioIo::new(self.tls().await?);
+        let token = self.who.token();
+        if self.h1 {
+            let (sender, connection) = http1::handshake(io).await.map_err(io::Error::other)?;
+            let driver = tokio::spawn(async { drop(connection.await) });
+            let sender = Sender::H1(Arc::new(tokio::sync::Mutex::new(sender)));
+            return Ok(Client { sender, driver, token });
+        }
+        let (sender, connection) =
+            http2::handshake(TokioExecutor::new(), io).await.map_err(io::Error::other)?;
+        let driver = tokio::spawn(async { drop(connection.await) });
+        Ok(Client { sender: Sender::H2(sender), driver, token })
+    }
+
+    /// For bytes as they are.
+    pub(crate) async fn tls(&self) -> io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.files.pki.cluster_ca.cert().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -96,18 +117,14 @@ impl<'a> Dial<'a> {
         socket.bind((self.from, 0).into())?;
         let tcp = socket.connect(self.to).await?;
         let name = ServerName::try_from("kubernetes.default.svc").unwrap();
-        let io = TokioIo::new(TlsConnector::from(Arc::new(config)).connect(name, tcp).await?);
-        let token = self.who.token();
-        if self.h1 {
-            let (sender, connection) = http1::handshake(io).await.map_err(io::Error::other)?;
-            let driver = tokio::spawn(async { drop(connection.await) });
-            let sender = Sender::H1(Arc::new(tokio::sync::Mutex::new(sender)));
-            return Ok(Client { sender, driver, token });
-        }
-        let (sender, connection) =
-            http2::handshake(TokioExecutor::new(), io).await.map_err(io::Error::other)?;
-        let driver = tokio::spawn(async { drop(connection.await) });
-        Ok(Client { sender: Sender::H2(sender), driver, token })
+        TlsConnector::from(Arc::new(config)).connect(name, tcp).await
+    }
+
+    /// Asks for a WebSocket, over a connection of its own.
+    pub(crate) async fn websocket(self, path: &str, headers: &[(&str, &str)]) -> io::Result<WebSocket> {
+        let dial = self.h1();
+        let asked = async { WebSocket::ask(dial.tls().await?, dial.who.token(), path, headers).await };
+        time::timeout(DEADLINE, asked).await?
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 use super::{
     binaries::Binaries,
@@ -14,6 +15,7 @@ use super::{
     eventually,
     files::{Files, Who},
     free_port,
+    kubelet::Kubelet,
     process::{DIES_WITH_PARENT, Process},
     server::{ApiServer, Spec},
 };
@@ -23,6 +25,7 @@ pub(crate) struct Cluster {
     pub(crate) servers: Vec<ApiServer>,
     /// Where etcd answers clients, gRPC and JSON, without TLS.
     pub(crate) etcd: SocketAddr,
+    kubelet: OnceCell<Kubelet>,
     _etcd: Process,
 }
 
@@ -66,7 +69,8 @@ impl Cluster {
                 ApiServer::new(spec, &binary, &url(client_port), &files)
             })
             .collect();
-        let cluster = Self { files, servers, etcd: (Ipv4Addr::LOCALHOST, client_port).into(), _etcd: etcd };
+        let etcd_at = (Ipv4Addr::LOCALHOST, client_port).into();
+        let cluster = Self { files, servers, etcd: etcd_at, kubelet: OnceCell::new(), _etcd: etcd };
         // One after the other: two new servers that create the first Service's address at the same time can both
         // fail to, and one of them ends.
         for server in &cluster.servers {
@@ -79,6 +83,11 @@ impl Cluster {
 
     pub(crate) fn server(&self, name: &str) -> &ApiServer {
         self.servers.iter().find(|server| server.name == name).unwrap()
+    }
+
+    /// Its kubelet; started, at this address, by the first who asks.
+    pub(crate) async fn kubelet(&self, binaries: &Binaries, address: Ipv4Addr) -> Result<&Kubelet, String> {
+        self.kubelet.get_or_try_init(|| Kubelet::start(self, binaries, address)).await
     }
 
     /// A client that talks to one server directly.
@@ -98,12 +107,18 @@ impl Cluster {
 
     async fn allow(&self) {
         let rbac = |kind: &str| format!("/apis/rbac.authorization.k8s.io/v1/{kind}");
-        let rules = json!([{ "apiGroups": GROUPS, "resources": ["*"], "verbs": ["*"] }]);
-        self.create(&rbac("clusterroles"), &json!({ "metadata": { "name": "devs" }, "rules": rules })).await;
-        // Who is nobody may ask who he is, so that the answer can be compared.
-        for (name, role, group) in
-            [("devs", "devs", "devs"), ("nobodies", "system:basic-user", "system:unauthenticated")]
-        {
+        let devs = json!([{ "apiGroups": GROUPS, "resources": ["*"], "verbs": ["*"] }]);
+        let readers = json!([{ "apiGroups": [""], "resources": ["pods"], "verbs": ["get"] }]);
+        for (name, rules) in [("devs", devs), ("readers", readers)] {
+            let role = json!({ "metadata": { "name": name }, "rules": rules });
+            self.create(&rbac("clusterroles"), &role).await;
+        }
+        for (name, role, group) in [
+            ("devs", "devs", "devs"),
+            ("readers", "readers", "readers"),
+            // Who is nobody may ask who he is, so that the answer can be compared.
+            ("nobodies", "system:basic-user", "system:unauthenticated"),
+        ] {
             let binding = json!({
                 "metadata": { "name": name },
                 "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },

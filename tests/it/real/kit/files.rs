@@ -17,6 +17,10 @@ pub(crate) enum Who {
     Alice,
     /// By token: bob, bob-uid, devs, night-shift. May do what alice may.
     Bob,
+    /// By certificate, in the group `readers`: may read pods, and nothing else.
+    Carol,
+    /// By token, in the group `readers`.
+    Dave,
     /// By token, `system:masters`.
     AdminToken,
     /// By a token of one's own.
@@ -32,11 +36,13 @@ pub(crate) struct Files {
     pub(crate) dir: PathBuf,
     pub(crate) pki: Pki,
     alice: Credential,
+    carol: Credential,
 }
 
 const TOKENS: &str = "\
 admin-token,admin-by-token,admin-uid,\"system:masters\"
 bob-token,bob,bob-uid,\"devs,night-shift\"
+dave-token,dave,dave-uid,\"readers\"
 ";
 const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy",
     "omitStages": ["RequestReceived"], "rules": [{"level": "Metadata"}]}"#;
@@ -48,9 +54,10 @@ impl Who {
     pub(crate) fn token(self) -> Option<&'static str> {
         match self {
             Self::Bob => Some("bob-token"),
+            Self::Dave => Some("dave-token"),
             Self::AdminToken => Some("admin-token"),
             Self::Token(token) => Some(token),
-            Self::Admin | Self::Alice | Self::FrontProxy | Self::Anonymous => None,
+            Self::Admin | Self::Alice | Self::Carol | Self::FrontProxy | Self::Anonymous => None,
         }
     }
 }
@@ -65,15 +72,19 @@ impl Files {
             Leaf::client("first").common_name("alice").group("devs").group("testers").uid("alice-uid");
         let alice = pki.cluster_ca.issue(&alice).unwrap();
         let write = |name: &str, content: &str| fs::write(dir.join(name), content).unwrap();
-        write("alice.crt", &alice.cert_pem);
-        write("alice.key", &alice.key_pem);
+        let carol = pki.client("carol", &["readers"]).unwrap();
+        let kubelet_client = pki.client("kube-apiserver-kubelet-client", &[]).unwrap();
+        for (name, one) in [("alice", &alice), ("carol", &carol), ("kubelet-client", &kubelet_client)] {
+            write(&format!("{name}.crt"), &one.cert_pem);
+            write(&format!("{name}.key"), &one.key_pem);
+        }
         write("tokens.csv", TOKENS);
         write("audit-policy.json", AUDIT_POLICY);
         // Signs service accounts' tokens; any key will do.
         let accounts = Authority::new("service-accounts").unwrap();
         write("sa.key", &accounts.key_pem());
         write("sa.crt", accounts.cert_pem());
-        Self { dir, pki, alice }
+        Self { dir, pki, alice, carol }
     }
 
     pub(crate) fn path(&self, name: &str) -> String {
@@ -85,20 +96,22 @@ impl Files {
         match who {
             Who::Admin => Some(&self.pki.admin),
             Who::Alice => Some(&self.alice),
+            Who::Carol => Some(&self.carol),
             Who::FrontProxy => Some(&self.pki.front_proxy_client),
-            Who::Bob | Who::AdminToken | Who::Token(_) | Who::Anonymous => None,
+            Who::Bob | Who::Dave | Who::AdminToken | Who::Token(_) | Who::Anonymous => None,
         }
     }
 
     /// A kubeconfig (JSON is YAML, too) for one server and one user.
     pub(crate) fn kubeconfig(&self, folder: &Path, url: &str, who: Who) -> PathBuf {
+        let certificate = |name: &str| {
+            let [cert, key] = ["crt", "key"].map(|kind| self.path(&format!("{name}.{kind}")));
+            json!({ "client-certificate": cert, "client-key": key })
+        };
         let user = match who {
-            Who::Admin => json!({
-                "client-certificate": self.path("admin.crt"), "client-key": self.path("admin.key"),
-            }),
-            Who::Alice => json!({
-                "client-certificate": self.path("alice.crt"), "client-key": self.path("alice.key"),
-            }),
+            Who::Admin => certificate("admin"),
+            Who::Alice => certificate("alice"),
+            Who::Carol => certificate("carol"),
             _ => who.token().map_or_else(|| json!({}), |token| json!({ "token": token })),
         };
         let config = json!({

@@ -1,6 +1,10 @@
 //! Real kubectls, each with a home folder of its own.
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    path::PathBuf,
+    process::{self, Stdio},
+    time::Duration,
+};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -21,12 +25,14 @@ pub(crate) struct Kubectl {
     program: PathBuf,
     kubeconfig: PathBuf,
     home: TempDir,
+    spdy: bool,
 }
 
 /// How it ended.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Output {
     pub(crate) ok: bool,
+    pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
 }
@@ -37,7 +43,7 @@ impl Kubectl {
     pub(crate) fn new(binaries: &Binaries, version: Version, files: &Files, url: &str, who: Who) -> Self {
         let home = TempDir::new().unwrap();
         let kubeconfig = files.kubeconfig(home.path(), url, who);
-        Self { version, program: binaries.kubectls[&version].clone(), kubeconfig, home }
+        Self { version, program: binaries.kubectls[&version].clone(), kubeconfig, home, spdy: false }
     }
 
     /// The newest that there is.
@@ -46,7 +52,13 @@ impl Kubectl {
         Self::new(binaries, version, files, url, who)
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    /// Upgrades to SPDY, as all did before 1.31, instead of WebSocket.
+    pub(crate) fn spdy(self) -> Self {
+        Self { spdy: true, ..self }
+    }
+
+    /// To be spawned; all its ends are pipes.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command
             .args(args)
@@ -57,20 +69,30 @@ impl Kubectl {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        if self.spdy {
+            command.env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "false");
+            command.env("KUBECTL_PORT_FORWARD_WEBSOCKETS", "false");
+        }
         command
     }
 
     /// Runs it with something on its standard input.
     pub(crate) async fn piped(&self, input: &str, args: &[&str]) -> Output {
+        let ended = self.bytes(input.as_bytes(), args).await;
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let (out, err) = (text(&ended.stdout), text(&ended.stderr));
+        Output { ok: ended.status.success(), code: ended.status.code(), out, err }
+    }
+
+    /// The same with bytes that are no text.
+    pub(crate) async fn bytes(&self, input: &[u8], args: &[&str]) -> process::Output {
         let mut child = self.command(args).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         // One that reads nothing may be gone by now.
-        let _ = stdin.write_all(input.as_bytes()).await;
-        drop(stdin);
-        let ended = time::timeout(DEADLINE, child.wait_with_output()).await;
-        let ended = ended.unwrap_or_else(|_| panic!("kubectl {} {args:?} hangs", self.version)).unwrap();
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        Output { ok: ended.status.success(), out: text(&ended.stdout), err: text(&ended.stderr) }
+        let feeding = async move { drop(stdin.write_all(input).await) };
+        let both = async { tokio::join!(feeding, child.wait_with_output()).1 };
+        let ended = time::timeout(DEADLINE, both).await;
+        ended.unwrap_or_else(|_| panic!("kubectl {} {args:?} hangs", self.version)).unwrap()
     }
 
     pub(crate) async fn try_run(&self, args: &[&str]) -> Output {
@@ -83,7 +105,7 @@ impl Kubectl {
     }
 
     pub(crate) async fn run_piped(&self, input: &str, args: &[&str]) -> String {
-        let Output { ok, out, err } = self.piped(input, args).await;
+        let Output { ok, out, err, .. } = self.piped(input, args).await;
         assert!(ok, "kubectl {} {args:?}: {err}{out}", self.version);
         out
     }

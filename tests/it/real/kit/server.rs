@@ -92,6 +92,11 @@ impl ApiServer {
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
             format!("--service-account-key-file={}", file("sa.crt")),
             format!("--service-account-signing-key-file={}", file("sa.key")),
+            // As which it calls kubelets, where, and whom it takes for one.
+            format!("--kubelet-client-certificate={}", file("kubelet-client.crt")),
+            format!("--kubelet-client-key={}", file("kubelet-client.key")),
+            format!("--kubelet-certificate-authority={}", file("ca.crt")),
+            "--kubelet-preferred-address-types=InternalIP".to_owned(),
             "--authorization-mode=RBAC".to_owned(),
             // No controller makes service accounts here, and pods must be creatable.
             "--disable-admission-plugins=ServiceAccount".to_owned(),

@@ -170,7 +170,7 @@ fn what_a_writer_was_promised_and_did_not_happen_is_found() {
         ack(Some(11), Added, "a", 111),
         ack(None, Deleted, "b", 0),
     ] {
-        assert_eq!(truth().reconcile(&[bad.clone()]).len(), 1, "{bad:?}");
+        assert_eq!(truth().reconcile(std::slice::from_ref(&bad)).len(), 1, "{bad:?}");
     }
     let twice = [good[1].clone(), good[1].clone()];
     assert_eq!(truth().reconcile(&twice).len(), 1, "deleted once, promised twice");

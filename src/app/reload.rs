@@ -1,0 +1,298 @@
+//! Certificates, keys, CAs and the configuration file while we run.
+//!
+//! ```text
+//! contents of all files ──changed──▶ load ──▶ the same again after a moment? ──▶ every fault looked for
+//!                                                                                     │
+//!    the old one stays, an error says why, it is counted ◀── bad, or takes a restart ─┤
+//!                 policy, TLS towards clients, TLS towards servers: built, then swapped ◀── good
+//! ```
+//!
+//! It is contents that are compared and not names or times: kubelet swaps a link far above the file, kubeadm writes
+//! into it, others put a new one in its place. What is under way goes on; what begins goes by the new configuration.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, bail};
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::{
+    sync::Notify,
+    task::{JoinError, spawn_blocking},
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::{fleet, policy};
+use crate::{
+    config::{Attempt, Change, Contents, Expiry, Loaded},
+    limits,
+    metrics::CertificateLabels,
+    proxy::Proxy,
+    servers::{Server, ServerTls},
+};
+
+/// Settings that can change while we run, by their keys in the file. All others take a restart.
+const RELOADABLE: [&str; 20] = [
+    "tlsCertFile",
+    "tlsPrivateKeyFile",
+    "tlsMinVersion",
+    "tlsCipherSuites",
+    "tlsSniCertKey",
+    "clientCaFile",
+    "requestheaderClientCaFile",
+    "requestheaderAllowedNames",
+    "requestheaderUsernameHeaders",
+    "requestheaderUidHeaders",
+    "requestheaderGroupHeaders",
+    "requestheaderExtraHeadersPrefix",
+    "trustedProxyCidrs",
+    "allowSharedIdentity",
+    "reroute",
+    "merge",
+    "requestTimeout",
+    "maxRequestsInflight",
+    "upgradeIdleTimeout",
+    "reloadCheckInterval",
+];
+
+/// The same for what belongs to one API server.
+const RELOADABLE_OF_A_SERVER: [&str; 3] = ["caFile", "proxyClientCertFile", "proxyClientKeyFile"];
+
+/// A subject in a metric is cut to this many characters.
+const MAX_SUBJECT: usize = 128;
+
+/// Makes the files be looked at; cloning is cheap.
+#[derive(Clone, Debug, Default)]
+pub struct Reloader {
+    wake: Arc<Notify>,
+}
+
+/// Keeps a running proxy in step with the files of its configuration.
+pub(super) struct Reload {
+    in_use: Loaded,
+    /// What the files held when they were last judged.
+    judged: Contents,
+    proxy: Arc<Proxy>,
+    tls: Arc<ArcSwap<ServerConfig>>,
+    reloader: Reloader,
+}
+
+/// New certificates for the connections to one server.
+struct Rekey {
+    server: Arc<Server>,
+    tls: ServerTls,
+    same_cas: bool,
+}
+
+// === impl Reloader ===
+
+impl Reloader {
+    /// Looks for changes now and not only when it is time.
+    pub fn check_now(&self) {
+        self.wake.notify_one();
+    }
+}
+
+// === impl Reload ===
+
+impl Reload {
+    pub(super) fn new(loaded: &Loaded, proxy: Arc<Proxy>, tls: Arc<ArcSwap<ServerConfig>>) -> Self {
+        let in_use = loaded.clone();
+        let judged = in_use.contents.clone();
+        let reload = Self { in_use, judged, proxy, tls, reloader: Reloader::default() };
+        reload.proxy.metrics.reload.started();
+        reload.show_expiries();
+        reload
+    }
+
+    pub(super) fn reloader(&self) -> Reloader {
+        self.reloader.clone()
+    }
+
+    /// Never ends.
+    pub(super) async fn run(mut self) {
+        // Those that have expired already were told of when the configuration was read.
+        self.warn_of_expiries(false);
+        let mut warn_next = Instant::now() + limits::EXPIRY_CHECK_INTERVAL;
+        loop {
+            let asked = tokio::select! {
+                () = sleep(self.in_use.config.operating.reload_check_interval) => false,
+                () = self.reloader.wake.notified() => true,
+                () = sleep_until(warn_next) => {
+                    warn_next += limits::EXPIRY_CHECK_INTERVAL;
+                    self.warn_of_expiries(true);
+                    continue;
+                }
+            };
+            if let Err(error) = self.check(asked).await {
+                tracing::error!(%error, "looking for changes of the configuration failed");
+            }
+        }
+    }
+
+    /// Looks at the files, and takes over what they say if that is something else.
+    async fn check(&mut self, asked: bool) -> Result<(), JoinError> {
+        if now(&self.judged).await? == self.judged {
+            if asked {
+                tracing::info!("no file of the configuration has changed");
+            }
+            return Ok(());
+        }
+        let (Attempt { result, contents }, judged) = self.settled().await?;
+        self.judged = judged;
+        if contents == self.in_use.contents {
+            tracing::info!("the files of the configuration are again those that are in use");
+            return Ok(());
+        }
+        let outcome = match result {
+            Ok(loaded) => self.take_over(loaded),
+            Err(invalid) => {
+                let faults: Vec<_> = invalid.faults.iter().map(ToString::to_string).collect();
+                Err(anyhow::anyhow!(faults.join("; ")))
+            }
+        };
+        self.proxy.metrics.reload.reloaded(outcome.is_ok());
+        match outcome {
+            Ok(()) => tracing::info!("the configuration has changed and is in use"),
+            Err(error) => tracing::error!(
+                error = format_args!("{error:#}"),
+                "the configuration has changed and is refused; the last good one stays in use"
+            ),
+        }
+        Ok(())
+    }
+
+    /// Loads until the files are the same a moment later: whoever writes several may be in the middle. Also what is
+    /// to be watched from now on: the files of this attempt, and those in use.
+    async fn settled(&self) -> Result<(Attempt, Contents), JoinError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let source = self.in_use.source.clone();
+            let attempt = spawn_blocking(move || source.load()).await?;
+            sleep(limits::RELOAD_SETTLE).await;
+            let judged = now(&attempt.contents.clone().and(&self.in_use.contents)).await?;
+            if attempt.contents.all_in(&judged) {
+                return Ok((attempt, judged));
+            }
+            if tries == limits::MAX_RELOAD_SETTLES {
+                tracing::warn!("the files of the configuration never come to rest; taken as they are");
+                // What was read, so that the rest counts as another change.
+                let judged = attempt.contents.clone().and(&self.in_use.contents);
+                return Ok((attempt, judged));
+            }
+        }
+    }
+
+    /// First everything that can fail, then the swap, which can't.
+    fn take_over(&mut self, loaded: Loaded) -> anyhow::Result<()> {
+        let changes = self.in_use.config.changes(&loaded.config);
+        let fixed: Vec<_> = changes.iter().filter(|change| !is_reloadable(change)).collect();
+        if !fixed.is_empty() {
+            let keys: Vec<_> = fixed.iter().map(ToString::to_string).collect();
+            bail!(
+                "{}: takes a restart; nothing else of the new configuration is used either",
+                keys.join(", ")
+            );
+        }
+        let policy = policy::policy(&loaded, self.proxy.policy.load().generation + 1)?;
+        let tls = policy::serving(&loaded, &policy)?;
+        let rekeyed = self.rekeyed(&loaded)?;
+
+        // In this order: whose CA is gone is nobody at once, and can't resume a session either.
+        self.proxy.policy.store(Arc::new(policy));
+        self.tls.store(tls);
+        for Rekey { server, tls, same_cas } in rekeyed {
+            server.rekey(tls, same_cas);
+        }
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        self.in_use = loaded;
+        self.show_expiries();
+        self.warn_of_expiries(false);
+        Ok(())
+    }
+
+    /// The servers whose certificates, or what we show to them, are others now.
+    fn rekeyed(&self, loaded: &Loaded) -> anyhow::Result<Vec<Rekey>> {
+        let mut rekeyed = Vec::new();
+        let files = self.in_use.material.servers.iter().zip(&loaded.material.servers);
+        for (server, (old, new)) in loaded.config.servers.iter().zip(files) {
+            let Some(place) = self.proxy.fleet.position(&server.name) else { continue };
+            let same_cas = old.ca == new.ca;
+            if !same_cas || old.proxy_client != new.proxy_client {
+                let tls = fleet::tls(new).with_context(|| format!("API server {}", server.name))?;
+                rekeyed.push(Rekey { server: Arc::clone(self.proxy.fleet.get(place)), tls, same_cas });
+            }
+        }
+        Ok(rekeyed)
+    }
+
+    fn show_expiries(&self) {
+        let labelled = self.in_use.expiries().into_iter().map(|expiry| {
+            let Expiry { certificate, server, subject, not_after } = expiry;
+            let subject =
+                subject.chars().map(|c| if c.is_control() || c == '"' || c == '\\' { '?' } else { c });
+            let subject = subject.take(MAX_SUBJECT).collect();
+            (CertificateLabels { certificate, server, subject }, not_after)
+        });
+        self.proxy.metrics.reload.expiries(labelled);
+    }
+
+    /// Says which certificates expire soon, and maybe which have expired.
+    fn warn_of_expiries(&self, expired_too: bool) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        for expiry in self.in_use.expiries() {
+            let Some(left) = left(&expiry, now) else { continue };
+            let Expiry { certificate, server, subject, not_after } = expiry;
+            let at =
+                OffsetDateTime::from_unix_timestamp(not_after).ok().and_then(|at| at.format(&Rfc3339).ok());
+            let at = at.unwrap_or_default();
+            if !left.is_zero() {
+                tracing::warn!(certificate, %server, subject, at, "a certificate expires soon");
+            } else if expired_too {
+                tracing::warn!(certificate, %server, subject, at, "a certificate has expired");
+            }
+        }
+    }
+}
+
+/// How long a certificate is good, if that is worth a word; zero if it isn't any more.
+fn left(expiry: &Expiry, now: Duration) -> Option<Duration> {
+    let end = Duration::from_secs(u64::try_from(expiry.not_after).unwrap_or_default());
+    Some(end.saturating_sub(now)).filter(|left| *left <= limits::EXPIRY_WARNING)
+}
+
+fn is_reloadable(change: &Change) -> bool {
+    let keys = if change.server.is_some() { &RELOADABLE_OF_A_SERVER[..] } else { &RELOADABLE };
+    keys.contains(&change.key.as_str())
+}
+
+/// The same files as they are now.
+async fn now(contents: &Contents) -> Result<Contents, JoinError> {
+    let contents = contents.clone();
+    spawn_blocking(move || contents.now()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn until(not_after: i64) -> Expiry {
+        Expiry { certificate: "serving", server: "".into(), subject: "CN=x".into(), not_after }
+    }
+
+    #[test]
+    fn a_certificate_is_worth_a_word_from_seven_days_before_its_end() {
+        const DAY: u64 = 24 * 60 * 60;
+        let now = Duration::from_secs(1000 * DAY);
+        let in_days = |days: i64| left(&until((1000 + days) * DAY as i64), now);
+        assert_eq!(in_days(8), None);
+        assert_eq!(in_days(7), Some(Duration::from_secs(7 * DAY)));
+        assert_eq!(in_days(0), Some(Duration::ZERO));
+        assert_eq!(in_days(-1), Some(Duration::ZERO));
+        assert_eq!(left(&until(-1), now), Some(Duration::ZERO));
+    }
+}
