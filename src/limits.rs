@@ -110,7 +110,8 @@ pub const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Bytes of an audit ID; a longer one is replaced (`k8s.io/apiserver/pkg/endpoints/filters/audit_init.go`).
 pub const MAX_AUDIT_ID: usize = 64;
 
-/// Connections to each admin listener at the same time; more wait.
+/// Connections to each admin listener at the same time; one more, and the one that has lasted longest is closed, so that
+/// nobody keeps probes out by holding connections open.
 pub const MAX_ADMIN_CONNECTIONS: usize = 16;
 
 /// What we tell clients to wait before they try again, in seconds (kube-apiserver says 1 as well).

@@ -3,7 +3,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::*;
-use crate::pki::{Authority, Credential, Leaf};
+use crate::pki::{AUTHORITY_LIFETIME, Authority, Credential, Leaf};
 
 struct World {
     clients: Authority,
@@ -173,4 +173,29 @@ fn a_websocket_protocol_is_a_token_on_an_upgrade_only() {
         assert_eq!(world.caller(None, &lines), Ok(expected), "{lines:?}");
     }
     assert_eq!(world.caller(None, &[bearer]), Ok(Caller::Anonymous));
+}
+
+#[test]
+fn a_ca_that_has_expired_vouches_for_nobody() {
+    let world = World::new();
+    let year = Duration::from_secs(365 * 86_400);
+    let later = AUTHORITY_LIFETIME + year;
+    for (ca, name, lines) in
+        [(&world.clients, "jane", &[][..]), (&world.proxies, "front-proxy-client", &TOLD)]
+    {
+        let lasting = ca.issue(&Leaf::client(name).lifetime(3 * AUTHORITY_LIFETIME)).unwrap();
+        assert!(world.caller(Some(&lasting), lines).is_ok());
+        assert_eq!(
+            world.caller_later(Some(&lasting), lines, later),
+            Err(401),
+            "{name}, on an open connection"
+        );
+        let then = UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs()) + later);
+        let credentials = world.authenticator.connection(Some(&[lasting.cert]), then);
+        assert!(
+            world.authenticator.caller(&credentials, &HeaderMap::new(), then).is_err(),
+            "{name}, on a new one"
+        );
+        assert!(!world.authenticator.is_front_proxy(&credentials, then));
+    }
 }
