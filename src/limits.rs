@@ -37,7 +37,7 @@ pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// ([`POOL_IDLE_TIMEOUT`]).
 pub const CLIENT_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Default. Requests under way that are not long-running; one more is a 429 with `Retry-After`. API servers have
+/// Default. Requests that are not long-running and wait for their answer; one more is a 429 with `Retry-After`. API servers have
 /// limits of their own (kube-apiserver: 600 by default); this one bounds what a server that hangs can pile up here.
 pub const MAX_REQUESTS_INFLIGHT: usize = 4_000;
 
