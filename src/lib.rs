@@ -85,6 +85,7 @@
 
 pub mod api;
 pub mod app;
+pub mod batched;
 pub mod body;
 pub mod commands;
 pub mod config;

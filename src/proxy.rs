@@ -4,7 +4,10 @@
 //! [`authorize`] and the merged document. A connection that the server switched to another protocol goes on as a
 //! tunnel ([`upgrade`]).
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::{
+    pin::pin,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, Method, Request, Response, Uri, header, request::Parts, uri::Authority};
@@ -143,12 +146,13 @@ impl Proxy {
         let upgrade = exchange.upgrade.is_some();
         let long_running = info.is_long_running() || decoded.starts_with("/debug/pprof/");
         let seat = if long_running { None } else { self.seat(&exchange)? };
-        let answered = async {
+        // Pinned where it is, for `timeout` would keep another copy of all that is inside.
+        let answered = pin!(async {
             match self.merged_discovery(&decoded, &exchange) {
                 Some((path, form)) => self.discovery(path, form, &exchange, record).await,
                 None => self.forward(&info, &decoded, exchange, body, record).await,
             }
-        };
+        });
         // An upgrade may last after its 101, not before it.
         if long_running && !upgrade {
             return Ok(body::until_over(answered.await?, self.drain.clone()));

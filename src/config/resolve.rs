@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::document::{self, Table};
+use super::duration::{DAY, MINUTE, SHORT};
 use super::material::{Certificates, Files};
 use super::read::{Findings, KeyPairAt};
 use super::servers::{self, Servers};
@@ -15,10 +16,6 @@ use super::{
     LogFormat, Material, Operating, PeerSource, Reroute, ServeArgs, Shutdown, duration, listening, values,
 };
 use crate::limits;
-
-pub(super) const SHORT: Duration = Duration::from_millis(10);
-pub(super) const MINUTE: Duration = Duration::from_secs(60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 

@@ -16,7 +16,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::answer::Refusal;
 use super::target::percent_decode;
-use super::upgrade;
+use super::websocket;
 use crate::api::user::{ALL_AUTHENTICATED, ALL_UNAUTHENTICATED, ANONYMOUS, CREDENTIAL_ID, UserInfo};
 
 /// The subject attribute that holds a Kubernetes UID.
@@ -122,7 +122,7 @@ impl Authenticator {
 
     fn bearer(&self, headers: &HeaderMap) -> Verdict {
         let Some(value) = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()) else {
-            let token = upgrade::token(headers);
+            let token = websocket::token(headers);
             return token.map(|token| self.tokens.get(&token).cloned().ok_or(())).transpose();
         };
         let mut parts = value.trim().splitn(3, ' ');

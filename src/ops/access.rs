@@ -25,14 +25,14 @@ use crate::{
 pub fn handler(proxy: Arc<Proxy>, access_log: bool) -> Handler {
     let names = proxy.fleet.iter().map(|server| Arc::clone(&server.name)).collect();
     let log = Arc::new(Log { metrics: proxy.metrics.clone(), names, access_log });
-    // One future, which the service boxes: each layer with a future of its own would copy those inside of it,
-    // some kilobytes for every request.
+    // One future, boxed where it is made: each layer that has one of its own copies all that is inside of it, some
+    // kilobytes for every request.
     BoxCloneSyncService::new(service_fn(move |mut request: Request<Body>| {
         let proxy = Arc::clone(&proxy);
         with_audit_id(&mut request);
         let mut line = Line::new(&log, &mut request);
         let request = line.count_upload(request);
-        async move {
+        Box::pin(async move {
             let mut response = guarded(proxy, request).await;
             line.answered(&mut response);
             let tunnel = response.extensions_mut().remove::<Handover>();
@@ -42,7 +42,7 @@ pub fn handler(proxy: Arc<Proxy>, access_log: bool) -> Handler {
                 return Ok(response);
             }
             Ok(response.map(|body| body::watched(body, line)))
-        }
+        })
     }))
 }
 

@@ -174,7 +174,9 @@ impl Proxy {
         if let Some(wish) = &exchange.upgrade {
             record.class = Class::Upgrade.as_str();
             record.long_running = true;
-            return self.switch(wish, server, request, exchange.caller.stamped().is_some()).await;
+            // Rare and big: boxed, it does not make every other request's future as big.
+            let certificate = exchange.caller.stamped().is_some();
+            return Box::pin(self.switch(wish, server, request, certificate)).await;
         }
         let token = self.token_of(exchange);
         let class = match (exchange.caller.stamped(), &token) {

@@ -28,6 +28,7 @@ use tower::{Service as _, ServiceExt as _};
 
 use super::{Handler, Limits, gate::Place, head_clock::HeadClock, impatient::Impatient};
 use crate::{
+    batched::Batched,
     body::{Body, BoxError},
     discovery::catalog::Catalog,
     drain::{self, Phase},
@@ -178,7 +179,7 @@ where
     });
     // Asks the client to leave, once; it may finish what it began.
     macro_rules! to_its_end {
-        ($serving:expr) => {{
+        ($serving:expr, $turn:expr) => {{
             let mut serving = pin!($serving);
             let (mut seen_leaving, mut asked) = (false, false);
             let mut idle = pin!(sleep_until(own.idle_since() + limits::CLIENT_IDLE_TIMEOUT));
@@ -186,7 +187,7 @@ where
                 let next = if seen_leaving { Phase::Closing } else { Phase::Leaving };
                 let ask = tokio::select! {
                     biased;
-                    ended = serving.as_mut() => return ended,
+                    ended = $turn(serving.as_mut()) => return ended,
                     () = own.goodbye.notified(), if !asked => true,
                     () = drain.reached(next), if !asked => {
                         // One that was not used yet gets its first request answered: a client that finds every
@@ -221,7 +222,8 @@ where
             .keep_alive_interval(limits::CLIENT_PING_INTERVAL)
             .keep_alive_timeout(limits::CLIENT_PING_TIMEOUT);
         let io = Impatient::new(io, limits::CLIENT_STALL_TIMEOUT);
-        to_its_end!(builder.serve_connection(TokioIo::new(io), service))
+        // Answers that are ready together are written together.
+        to_its_end!(builder.serve_connection(TokioIo::new(io), service), Batched::new)
     } else {
         let io = HeadClock::new(io, Arc::clone(&own), limits.header_read_timeout);
         let mut builder = http1::Builder::new();
@@ -233,7 +235,10 @@ where
             .max_header_size(limits.max_header_bytes)
             .max_buf_size(limits.max_header_bytes)
             .half_close(false);
-        to_its_end!(builder.serve_connection(TokioIo::new(io), service).with_upgrades())
+        to_its_end!(
+            builder.serve_connection(TokioIo::new(io), service).with_upgrades(),
+            std::convert::identity
+        )
     }
 }
 

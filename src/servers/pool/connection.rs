@@ -18,6 +18,7 @@ use super::error::DialError;
 use super::liveness::{Liveness, Verdict};
 use super::state::{Load, Sender};
 use super::{Config, Event, Pool, Settings};
+use crate::batched::Batched;
 use crate::body::Body;
 
 /// Starts the task of a connection that the pool's state has entered as `id`.
@@ -63,7 +64,7 @@ async fn drive_h2(member: &mut Member, h2: H2) -> Result<(), String> {
     let mut probe = Some(sender);
     let mut liveness = Liveness::new(&settings);
     let mut timer = pin!(sleep_until(Instant::now() + settings.ping_interval));
-    poll_fn(|cx| {
+    Batched::new(poll_fn(|cx| {
         // In this order: cancels counted now have their RST_STREAM written now, and the PING after.
         load.on_change.register(cx.waker());
         let cancelled = load.cancelled.load(Ordering::SeqCst);
@@ -109,7 +110,7 @@ async fn drive_h2(member: &mut Member, h2: H2) -> Result<(), String> {
             };
             timer.as_mut().reset(next);
         }
-    })
+    }))
     .await
 }
 
