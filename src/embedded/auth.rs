@@ -121,10 +121,12 @@ impl Authenticator {
     }
 
     fn bearer(&self, headers: &HeaderMap) -> Verdict {
-        let Some(value) = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()) else {
+        let Some(value) = headers.get(header::AUTHORIZATION) else {
             let token = websocket::token(headers);
             return token.map(|token| self.tokens.get(&token).cloned().ok_or(())).transpose();
         };
+        // As Go's `strings.TrimSpace`, which knows the blanks of Unicode, too.
+        let value = String::from_utf8_lossy(value.as_bytes());
         let mut parts = value.trim().splitn(3, ' ');
         match (parts.next(), parts.next()) {
             (Some(scheme), Some(token)) if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() => {

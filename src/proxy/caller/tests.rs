@@ -158,6 +158,16 @@ fn i4_a_known_user_among_the_unauthenticated_is_refused() {
 }
 
 #[test]
+fn i4_a_blank_of_unicode_is_no_token_for_an_api_server_and_none_for_us() {
+    for line in ["Bearer \u{a0}", "Bearer \u{85}", "Bearer \u{3000}", "\u{a0}Bearer t", "Bearer t\u{a0}"] {
+        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_str(line).unwrap())]);
+        assert!(!has_token(&headers), "{line:?}");
+    }
+    let headers = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(TOKEN.1))]);
+    assert!(has_token(&headers));
+}
+
+#[test]
 fn a_websocket_protocol_is_a_token_on_an_upgrade_only() {
     let world = World::new();
     let bearer =
