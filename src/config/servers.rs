@@ -7,6 +7,7 @@ use rustls_pki_types::CertificateDer;
 use super::read::Findings;
 use super::settings::{Given, Settings};
 use super::{ServerConfig, ServerMaterial, values};
+use crate::servers::source::MAX_SERVERS;
 
 /// The name that an API server's certificate has for those who call it inside the cluster.
 const DEFAULT_SERVER_NAME: &str = "kubernetes.default.svc";
@@ -37,6 +38,10 @@ pub(super) fn servers(settings: &mut Settings<'_>, found: &mut Findings) -> Serv
             settings.key("api-server"),
             "at least one API server is needed, as NAME=https://HOST:PORT",
         );
+    }
+    if drafts.len() > MAX_SERVERS {
+        let message = format!("there are {} API servers, and there can be {MAX_SERVERS}", drafts.len());
+        found.fault(settings.key("api-server"), message);
     }
     let mut servers = Servers::default();
     let mut places = BTreeMap::new();

@@ -214,6 +214,17 @@ fn servers_that_can_not_be_told_apart_are_refused() {
 }
 
 #[test]
+fn more_servers_than_there_can_be_are_refused() {
+    let place = Place::new();
+    let more = |last: usize| -> Vec<String> {
+        (2..=last).map(|number| format!("--api-server=s{number}=https://10.0.1.{number}:6443")).collect()
+    };
+    let load = |flags: &[String]| place.load_basic(&flags.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(load(&more(64)).is_ok());
+    assert!(only_fault(load(&more(65)), "--api-server").contains("64"));
+}
+
+#[test]
 fn a_server_without_an_equals_sign_is_not_repeated() {
     let place = Place::new();
     let message =
