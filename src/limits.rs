@@ -114,6 +114,12 @@ pub const MAX_AUDIT_ID: usize = 64;
 /// nobody keeps probes out by holding connections open.
 pub const MAX_ADMIN_CONNECTIONS: usize = 16;
 
+/// Bytes of a PROXY protocol header of version 2, behind its first 16; more than any balancer writes.
+pub const MAX_PROXY_HEADER: usize = 4096;
+
+/// A certificate's subject in a metric is cut to this many characters.
+pub const MAX_SUBJECT: usize = 128;
+
 /// What we tell clients to wait before they try again, in seconds (kube-apiserver says 1 as well).
 pub const RETRY_AFTER_SECONDS: u32 = 1;
 
@@ -175,6 +181,9 @@ pub const HEALTH_PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// Default. A probe without an answer after this long has failed.
 pub const HEALTH_PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// From one probe to the next at least, whatever happens.
+pub const MIN_PROBE_INTERVAL: Duration = Duration::from_millis(100);
+
 /// We call ourselves ready after every server was asked once, or after this long.
 pub const READINESS_BOUND: Duration = Duration::from_secs(30);
 
@@ -212,6 +221,9 @@ pub const EXPECTED_UPSTREAM_STREAMS: usize = 100;
 
 /// The share of all streams in use from which another connection is opened ahead.
 pub const OPEN_AHEAD: f64 = 0.8;
+
+/// After a failed dial none is made ahead for this long.
+pub const AHEAD_PAUSE: Duration = Duration::from_secs(1);
 
 /// A request waits this long for a stream when no further connection may be opened; 503 then.
 pub const QUEUE_TIMEOUT: Duration = Duration::from_millis(500);

@@ -59,9 +59,6 @@ const RELOADABLE: [&str; 20] = [
 /// The same for what belongs to one API server.
 const RELOADABLE_OF_A_SERVER: [&str; 3] = ["caFile", "proxyClientCertFile", "proxyClientKeyFile"];
 
-/// A subject in a metric is cut to this many characters.
-const MAX_SUBJECT: usize = 128;
-
 /// Makes the files be looked at; cloning is cheap.
 #[derive(Clone, Debug, Default)]
 pub struct Reloader {
@@ -146,6 +143,7 @@ impl Reload {
         let (Attempt { result, contents }, judged) = self.settled().await?;
         self.judged = judged;
         if contents == self.in_use.contents {
+            self.proxy.metrics.reload.in_step(true);
             tracing::info!("the files of the configuration are again those that are in use");
             return Ok(());
         }
@@ -239,7 +237,7 @@ impl Reload {
             let Expiry { certificate, server, subject, not_after } = expiry;
             let subject =
                 subject.chars().map(|c| if c.is_control() || c == '"' || c == '\\' { '?' } else { c });
-            let subject = subject.take(MAX_SUBJECT).collect();
+            let subject = subject.take(limits::MAX_SUBJECT).collect();
             (CertificateLabels { certificate, server, subject }, not_after)
         });
         self.proxy.metrics.reload.expiries(labelled);

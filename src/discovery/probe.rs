@@ -14,7 +14,7 @@ use super::{
     fetch::{FetchError, Fetcher},
     refresh::{Refresh, Trigger, jitter},
 };
-use crate::{metrics::Metrics, servers::Server};
+use crate::{limits, metrics::Metrics, servers::Server};
 
 /// When the probe task does what.
 #[derive(Clone, Debug)]
@@ -28,9 +28,6 @@ pub struct Schedule {
     /// Without an answer for so long, what is known of a server is stale.
     pub stale_after: Duration,
 }
-
-/// Between two probes at least, however often something happens.
-const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What `/readyz` said so far.
 #[derive(Default)]
@@ -73,7 +70,7 @@ impl Probe {
         let mut said = Said::default();
         let mut next = Instant::now();
         loop {
-            let earliest = Instant::now() + MIN_INTERVAL;
+            let earliest = Instant::now() + limits::MIN_PROBE_INTERVAL;
             tokio::select! {
                 () = time::sleep_until(next) => {}
                 () = self.server.health.changed() => time::sleep_until(earliest.min(next)).await,

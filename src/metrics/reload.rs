@@ -18,6 +18,7 @@ use super::ServerName;
 pub struct ReloadMetrics {
     reloads: Family<Outcome, Counter>,
     last_success: Gauge<f64, AtomicU64>,
+    in_step: Gauge,
     expiries: Family<CertificateLabels, Gauge>,
     /// Those that are shown.
     shown: Arc<Mutex<HashSet<CertificateLabels>>>,
@@ -54,6 +55,11 @@ impl ReloadMetrics {
             Unit::Seconds,
             self.last_success.clone(),
         );
+        registry.register(
+            "kube_peer_proxy_config_last_reload_successful",
+            "1 if what the configuration's files hold is in use, 0 if it was refused",
+            self.in_step.clone(),
+        );
         registry.register_with_unit(
             "kube_peer_proxy_certificate_expiration_timestamp",
             "When a certificate in use expires, since the epoch",
@@ -69,6 +75,12 @@ impl ReloadMetrics {
     pub fn started(&self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.last_success.set(now.as_secs_f64());
+        self.in_step(true);
+    }
+
+    /// Whether what the files hold is in use.
+    pub fn in_step(&self, yes: bool) {
+        self.in_step.set(yes.into());
     }
 
     /// A changed configuration was taken over, or refused.
@@ -76,6 +88,8 @@ impl ReloadMetrics {
         self.reloads.get_or_create(&Outcome { result: if ok { "ok" } else { "failed" } }).inc();
         if ok {
             self.started();
+        } else {
+            self.in_step(false);
         }
     }
 

@@ -33,6 +33,7 @@ mod gate;
 mod head_clock;
 mod impatient;
 mod proxy_protocol;
+mod serve;
 
 pub use connection::{Connection, Turn};
 pub use gate::{Gate, Refusal};
@@ -175,9 +176,7 @@ impl Listener {
                     let is_h2 = session.alpn_protocol() == Some(b"h2");
                     let connection =
                         Connection::new(remote, session.peer_certificates(), Some((open, place)));
-                    if let Err(error) =
-                        connection::serve(tls, is_h2, connection, handler, &limits, drain).await
-                    {
+                    if let Err(error) = serve::serve(tls, is_h2, connection, handler, &limits, drain).await {
                         tracing::debug!(client = %remote, %error, "connection ended badly");
                     }
                 }

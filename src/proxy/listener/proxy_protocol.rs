@@ -4,6 +4,7 @@
 
 use std::{io, net::SocketAddr};
 
+use crate::limits;
 use ppp::{HeaderResult, PartialResult as _, v1, v2};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
@@ -11,8 +12,6 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The longest line of version 1, with its end.
 const MAX_V1: usize = 107;
-/// More than any balancer writes; version 2 could announce 64 KiB.
-const MAX_V2: usize = 4096;
 
 /// Reads the header at the beginning of a connection, and not a byte more. `None` if the balancer speaks for
 /// itself (its health check) or does not know for whom.
@@ -26,8 +25,9 @@ pub(super) async fn read<R: AsyncRead + Unpin>(stream: &mut R) -> io::Result<Opt
         header.resize(16, 0);
         stream.read_exact(&mut header[12..]).await?;
         let length = usize::from(u16::from_be_bytes([header[14], header[15]]));
-        if length > MAX_V2 {
-            return Err(malformed(format_args!("it has {length} bytes, more than {MAX_V2}")));
+        if length > limits::MAX_PROXY_HEADER {
+            let most = limits::MAX_PROXY_HEADER;
+            return Err(malformed(format_args!("it has {length} bytes, more than {most}")));
         }
         header.resize(16 + length, 0);
         stream.read_exact(&mut header[16..]).await?;

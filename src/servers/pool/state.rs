@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::AbortHandle;
@@ -13,10 +12,7 @@ use tokio::time::Instant;
 
 use super::Settings;
 use super::error::DialError;
-use crate::body::Body;
-
-/// No connection is opened ahead of need for so long after one could not be opened.
-const AHEAD_PAUSE: Duration = Duration::from_secs(1);
+use crate::{body::Body, limits};
 
 /// How requests get onto a connection.
 pub(super) enum Sender {
@@ -121,7 +117,7 @@ impl State {
 
     /// One at a time, and not right after a failure: nobody is in need yet.
     fn may_open_ahead(&self, settings: &Settings) -> bool {
-        let failed = self.last_failure.as_ref().is_some_and(|(at, _)| at.elapsed() < AHEAD_PAUSE);
+        let failed = self.last_failure.as_ref().is_some_and(|(at, _)| at.elapsed() < limits::AHEAD_PAUSE);
         self.opening == 0 && self.slots.len() < settings.max_connections && !failed
     }
 

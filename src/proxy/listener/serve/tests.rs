@@ -9,7 +9,7 @@ use tokio::{
 use tower::{service_fn, util::BoxCloneSyncService};
 
 use super::*;
-use crate::{body, drain::Drain};
+use crate::{body, drain::Drain, proxy::listener::connection::Turn};
 
 const A_WHILE: Duration = Duration::from_secs(3600);
 
