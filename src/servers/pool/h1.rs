@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -37,10 +37,7 @@ pub(super) async fn exchange(
 
     match sender.try_send_request(request).await {
         Ok(mut response) => {
-            if response.headers().contains_key(TRANSFER_ENCODING) {
-                // It did not count, and whoever is next must not go by it (RFC 9112, 6.3).
-                response.headers_mut().remove(CONTENT_LENGTH);
-            }
+            only_one_length(response.headers_mut());
             Ok(response.map(|body| {
                 let mut body = Download { body, connection: Some((lease, sender)) };
                 if body.body.is_end_stream() {
@@ -63,6 +60,14 @@ pub(super) async fn exchange(
                 Err(SendError::new(kind, e))
             }
         },
+    }
+}
+
+/// Beside a transfer coding the length of an answer did not count, and whoever is next must not go by it (RFC 9112,
+/// 6.3).
+pub(super) fn only_one_length(headers: &mut HeaderMap) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
     }
 }
 
