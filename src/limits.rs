@@ -245,6 +245,10 @@ pub const MAX_ANSWER_HEADER_BYTES: u32 = 64 * 1024;
 /// Header lines of an HTTP/1.1 answer.
 pub const MAX_ANSWER_HEADERS: usize = 256;
 
+/// The rest of a request over HTTP/1.1 whose answer came early is waited for so long; then its connection is closed,
+/// for anybody could hold it with a body that never ends.
+pub const EARLY_ANSWER_LINGER: Duration = Duration::from_secs(1);
+
 /// Further tries on connections to the same server, when one turns out to be closing.
 pub const MAX_RESENDS: usize = 2;
 

@@ -185,6 +185,13 @@ impl Proxy {
             (None, _) => Class::Unproven,
         };
         record.class = class.as_str();
+        if class == Class::Unproven && !request.body().is_end_stream() {
+            // Go's server reads on for the rest of a body before it says no, unless it was told to expect one: so
+            // anybody could hold these few connections with bodies that never end. Nobody has to wait for the 100
+            // (RFC 9110, 10.1.1).
+            let expect = request.headers_mut().entry(header::EXPECT);
+            expect.or_insert(HeaderValue::from_static("100-continue"));
+        }
         let in_flight = InFlight::new(server, long_running);
         let sent = server.send(class, request).await;
         if matches!(&sent, Err(error) if error.kind == SendErrorKind::Exhausted) {

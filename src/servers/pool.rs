@@ -280,6 +280,13 @@ impl Lease {
         self.pool.state().retire(self.id);
     }
 
+    /// The connection is good for nothing any more, and ends now.
+    fn abort(&self) {
+        if let Some(member) = self.pool.state().remove(self.id) {
+            member.abort();
+        }
+    }
+
     /// The HTTP/1.1 connection is good for another request.
     fn give_back(self, sender: http1::SendRequest<Body>) {
         self.pool.state().give_back(self.id, sender);

@@ -4,12 +4,11 @@ use std::error::Error as _;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -20,6 +19,7 @@ use tokio::time::timeout;
 use super::error::{SendError, SendErrorKind};
 use super::{Config, Lease};
 use crate::body::{Body, BoxError};
+use crate::limits;
 
 /// Sends a request and returns when its response begins; the connection goes with the response's
 /// body and back into the pool at its end.
@@ -37,13 +37,9 @@ pub(super) async fn exchange(
 
     match sender.try_send_request(request).await {
         Ok(mut response) => {
-            if response.headers().contains_key(TRANSFER_ENCODING) {
-                // It did not count, and whoever is next must not go by it (RFC 9112, 6.3).
-                response.headers_mut().remove(CONTENT_LENGTH);
-            }
-            let linger = config.settings.idle_timeout;
+            only_one_length(response.headers_mut());
             Ok(response.map(|body| {
-                let mut body = Download { body, connection: Some((lease, sender)), linger };
+                let mut body = Download { body, connection: Some((lease, sender)) };
                 if body.body.is_end_stream() {
                     body.end();
                 }
@@ -64,6 +60,14 @@ pub(super) async fn exchange(
                 Err(SendError::new(kind, e))
             }
         },
+    }
+}
+
+/// Beside a transfer coding the length of an answer did not count, and whoever is next must not go by it (RFC 9112,
+/// 6.3).
+pub(super) fn only_one_length(headers: &mut HeaderMap) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
     }
 }
 
@@ -108,22 +112,20 @@ struct BrokeOff(BoxError);
 struct Download {
     body: Incoming,
     connection: Option<(Lease, SendRequest<Body>)>,
-    /// How long the rest of a request may take whose response came early.
-    linger: Duration,
 }
 
 impl Download {
-    /// The connection is free as soon as the request, too, is through.
+    /// The connection is free as soon as the request, too, is through. Who sends it may let that take forever.
     fn end(&mut self) {
         let Some((lease, mut sender)) = self.connection.take() else { return };
         if sender.is_ready() {
             lease.give_back(sender);
         } else if !sender.is_closed() {
-            let linger = self.linger;
             tokio::spawn(async move {
-                let ready = timeout(linger, poll_fn(|cx| sender.poll_ready(cx))).await;
-                if matches!(ready, Ok(Ok(()))) {
-                    lease.give_back(sender);
+                match timeout(limits::EARLY_ANSWER_LINGER, poll_fn(|cx| sender.poll_ready(cx))).await {
+                    Ok(Ok(())) => lease.give_back(sender),
+                    Ok(Err(_)) => {}
+                    Err(_) => lease.abort(),
                 }
             });
         }

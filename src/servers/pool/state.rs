@@ -183,6 +183,12 @@ impl State {
         self.slots.len() < before
     }
 
+    /// As `retire`; what ends it is returned.
+    pub(super) fn remove(&mut self, id: u64) -> Option<AbortHandle> {
+        self.retire(id);
+        self.members.get(&id).cloned()
+    }
+
     /// As `retire`, unless somebody uses it.
     pub(super) fn retire_unused(&mut self, id: u64) -> bool {
         let unused = |s: &Slot| s.id == id && s.load.in_use.load(Ordering::SeqCst) == 0;

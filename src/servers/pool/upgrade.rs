@@ -235,7 +235,8 @@ impl Refusal {
     /// If its body has more than `limit` bytes, takes longer than `patience`, or breaks off.
     pub async fn read(self, limit: usize, patience: Duration) -> Result<Response<Bytes>, RefusalError> {
         let Self { response, mut driver, _lease } = self;
-        let (parts, body) = response.into_parts();
+        let (mut parts, body) = response.into_parts();
+        h1::only_one_length(&mut parts.headers);
         let whole = driven(&mut driver, Limited::new(body, limit).collect());
         match timeout(patience, whole).await {
             Ok(Ok(whole)) => Ok(Response::from_parts(parts, whole.to_bytes())),

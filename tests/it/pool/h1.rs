@@ -158,3 +158,21 @@ async fn an_http1_request_body_that_breaks_off_is_the_clients_fault() {
     let cause = error.source().unwrap().source().unwrap();
     assert_eq!(cause.to_string(), "client gone");
 }
+
+#[tokio::test]
+async fn an_early_http1_response_holds_no_place_for_a_request_that_never_ends() {
+    for last in ["connection: close\r\n", ""] {
+        let server = Server::start(&["http/1.1"], move |mut tls, _| async move {
+            while read_head(&mut tls).await.is_some() {
+                let answer = format!("HTTP/1.1 403 Forbidden\r\n{last}content-length: 2\r\n\r\nno");
+                tls.write_all(answer.as_bytes()).await.unwrap();
+            }
+        })
+        .await;
+        let pool = server.pool(Settings { max_connections: 1, ..Settings::default() });
+        let endless = StreamBody::new(stream::pending::<Result<Frame<Bytes>, BoxError>>()).boxed_unsync();
+        assert_eq!(text(pool.send(post("/", endless)).await.unwrap()).await, "no");
+        until("the connection is gone", || server.open.get() == 0).await;
+        assert_eq!(text(pool.send(get("/")).await.unwrap()).await, "no", "{last:?}");
+    }
+}

@@ -194,3 +194,18 @@ async fn an_upgrade_that_the_server_does_not_take_for_one_is_answered_502_and_di
     }
     assert_eq!(upgrades(&cluster, "v136").len(), 3);
 }
+
+#[tokio::test]
+async fn a_refusal_in_chunks_goes_on_without_the_length_that_did_not_count() {
+    let wild = Wild::start(|mut tls| async move {
+        read_head(&mut tls).await;
+        let answer = "HTTP/1.1 403 Forbidden\r\nContent-Length: 50\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n";
+        tls.write_all(answer.as_bytes()).await.unwrap();
+        let _ = tls.read(&mut [0; 16]).await;
+    })
+    .await;
+    let proxy = ProxyBuilder::new().server("wild", wild.address).home("wild").start().await;
+    let mut client = upgrade(proxy.address(), EXEC).await;
+    assert_eq!((client.status(), client.header("content-length")), (403, vec!["2"]));
+    assert_eq!(client.rest().await.0, b"no");
+}
