@@ -50,16 +50,16 @@ mod testing;
 mod tls;
 mod upgrade;
 mod watch;
+mod websocket;
 
 pub use auth::user;
 pub use builder::{BOOKMARK_INTERVAL, Builder, MAX_STREAMS};
 pub use discovery::{Discovery, ResourceSpec, Tree};
-pub use faults::{DiscoveryFault, Faults, RouteFault};
-pub use log::{LoggedRequest, REMEMBERED, RequestLog};
+pub use faults::{DiscoveryFault, Faults, RouteFault, UpgradeScript};
+pub use log::{Farewell, LoggedRequest, LoggedTunnel, REMEMBERED, RequestLog};
 pub use recorded::Recorded;
 pub use server::{RunningServer, StartError};
 pub use store::{HISTORY, Store};
-pub use upgrade::{Farewell, LoggedTunnel, UpgradeScript};
 
 /// Where building a server begins.
 #[derive(Debug)]

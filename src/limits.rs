@@ -37,7 +37,7 @@ pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// ([`POOL_IDLE_TIMEOUT`]).
 pub const CLIENT_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Default. Requests under way that are not long-running; one more is a 429 with `Retry-After`. API servers have
+/// Default. Requests that are not long-running and wait for their answer; one more is a 429 with `Retry-After`. API servers have
 /// limits of their own (kube-apiserver: 600 by default); this one bounds what a server that hangs can pile up here.
 pub const MAX_REQUESTS_INFLIGHT: usize = 4_000;
 
@@ -110,7 +110,8 @@ pub const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Bytes of an audit ID; a longer one is replaced (`k8s.io/apiserver/pkg/endpoints/filters/audit_init.go`).
 pub const MAX_AUDIT_ID: usize = 64;
 
-/// Connections to each admin listener at the same time; more wait.
+/// Connections to each admin listener at the same time; one more, and the one that has lasted longest is closed, so that
+/// nobody keeps probes out by holding connections open.
 pub const MAX_ADMIN_CONNECTIONS: usize = 16;
 
 /// What we tell clients to wait before they try again, in seconds (kube-apiserver says 1 as well).

@@ -158,12 +158,11 @@ impl Proxy {
             return Ok(body::until_over(answered.await?, self.drain.clone()));
         }
         let limit = policy.settings.request_timeout;
-        let response = tokio::time::timeout(limit, answered).await.unwrap_or_else(|_| {
+        let answered = tokio::time::timeout(limit, answered).await;
+        // Given up here and not at the end of the answer: a client that takes none of it would sit there forever.
+        drop(seat);
+        answered.unwrap_or_else(|_| {
             Err(Status::timeout(format!("the API server did not begin its answer within {limit:?}")))
-        })?;
-        Ok(match seat {
-            Some(seat) => response.map(|body| body::watched(body, seat)),
-            None => response,
         })
     }
 

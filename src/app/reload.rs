@@ -134,8 +134,12 @@ impl Reload {
     /// Looks at the files, and takes over what they say if that is something else.
     async fn check(&mut self, asked: bool) -> Result<(), JoinError> {
         if now(&self.judged).await? == self.judged {
-            if asked {
+            if asked && self.in_use.contents.all_in(&self.judged) {
                 tracing::info!("no file of the configuration has changed");
+            } else if asked {
+                tracing::warn!(
+                    "no file has changed since the configuration was refused; the last good one stays in use"
+                );
             }
             return Ok(());
         }

@@ -22,7 +22,8 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
     if let Err(error) = descriptors::raise() {
         tracing::warn!(%error, "the limit of file descriptors stays as it is");
     }
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
@@ -50,5 +51,8 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
             () = app.shutdown() => Ok(()),
             () = told() => anyhow::bail!("ended at once by a second signal; what was under way is lost"),
         }
-    })
+    });
+    // Not waiting for a name or a file for which nobody answers: threads that ask for one can't be ended.
+    runtime.shutdown_background();
+    done
 }

@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+/// The least that a setting may ask for where zero would mean never or always.
+pub(super) const SHORT: Duration = Duration::from_millis(10);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Units in nanoseconds, the longest first; `us` has two spellings.
 const UNITS: [(&str, u64); 7] = [
     ("h", 3_600_000_000_000),

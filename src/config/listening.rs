@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use rustls::CipherSuite;
 
+use super::duration::{MINUTE, SHORT};
 use super::material::KeyPair;
 use super::read::{Findings, KeyPairAt};
-use super::resolve::{MINUTE, SHORT};
 use super::settings::{Given, Settings};
 use super::{ClientLimits, MinVersion, SniCertificate, values};
 use crate::limits;

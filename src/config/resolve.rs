@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::document::{self, Table};
+use super::duration::{DAY, MINUTE, SHORT};
 use super::material::{Certificates, Files};
 use super::read::{Findings, KeyPairAt};
 use super::servers::{self, Servers};
@@ -15,10 +16,6 @@ use super::{
     LogFormat, Material, Operating, PeerSource, Reroute, ServeArgs, Shutdown, duration, listening, values,
 };
 use crate::limits;
-
-pub(super) const SHORT: Duration = Duration::from_millis(10);
-pub(super) const MINUTE: Duration = Duration::from_secs(60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -132,7 +129,14 @@ fn bind(s: &Settings<'_>, found: &mut Findings) -> Vec<SocketAddr> {
     let port = s.value(found, "secure-port", 6443, values::port);
     let any = vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
     let addresses = s.list(found, "bind-address", any, values::ip);
-    addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect()
+    let bind: Vec<_> = addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
+    for (index, address) in bind.iter().enumerate() {
+        if let Some(other) = bind[..index].iter().find(|other| overlap(*address, **other)) {
+            let message = format!("{} and {} can't both be listened on", other.ip(), address.ip());
+            found.fault(s.key("bind-address"), format!("{message}: one of them is all addresses"));
+        }
+    }
+    bind
 }
 
 type CallersAndCas = (Callers, Option<Arc<Certificates>>, Option<Arc<Certificates>>);

@@ -97,7 +97,7 @@ pub struct Shutdown {
 /// How clients are known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Callers {
-    /// CAs of client certificates; none: certificates are not asked for.
+    /// CAs of client certificates; none: no certificate names a caller, and whoever shows one needs a token beside it.
     pub client_ca_file: Option<PathBuf>,
     /// Trusted front proxies before us; none: `X-Remote-*` of clients is dropped.
     pub front_proxy: Option<FrontProxy>,

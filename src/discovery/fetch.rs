@@ -16,7 +16,7 @@ use crate::{
     },
     body::{self, Body},
     limits,
-    servers::Server,
+    servers::{OwnRequestError, Server, pool::SendErrorKind},
 };
 
 /// How a fetch is bounded.
@@ -54,6 +54,10 @@ pub struct Fetched {
 pub enum FetchError {
     #[error("{path}: no answer: {error}")]
     NoAnswer { path: &'static str, error: String },
+    #[error(
+        "{path}: somebody is there, but TLS comes to nothing (see --peer-ca-file, --peer-server-name): {error}"
+    )]
+    Untrusted { path: &'static str, error: String },
     #[error("no whole answer within {0:?}")]
     Timeout(Duration),
     #[error(
@@ -223,10 +227,15 @@ impl Fetcher {
         path: &'static str,
         request: Request<Body>,
     ) -> Result<Response<Body>, FetchError> {
-        server
-            .send_as(&self.user, request)
-            .await
-            .map_err(|error| FetchError::NoAnswer { path, error: error.to_string() })
+        server.send_as(&self.user, request).await.map_err(|error| {
+            let text = error.to_string();
+            match error {
+                OwnRequestError::Send(error) if error.kind == SendErrorKind::Tls => {
+                    FetchError::Untrusted { path, error: text }
+                }
+                _ => FetchError::NoAnswer { path, error: text },
+            }
+        })
     }
 }
 

@@ -141,7 +141,10 @@ impl Probe {
                 health.lost(error.to_string());
                 let silent =
                     health.last_contact().is_none_or(|last| last.elapsed() >= self.schedule.dead_after);
-                if silent {
+                // Who answers with a certificate that we don't believe is not dead, and connections from before that
+                // was asked may be well.
+                let answers = matches!(error, FetchError::Untrusted { .. });
+                if silent && !answers {
                     self.server.close_connections();
                 }
                 false

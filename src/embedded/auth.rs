@@ -16,7 +16,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::answer::Refusal;
 use super::target::percent_decode;
-use super::upgrade;
+use super::websocket;
 use crate::api::user::{ALL_AUTHENTICATED, ALL_UNAUTHENTICATED, ANONYMOUS, CREDENTIAL_ID, UserInfo};
 
 /// The subject attribute that holds a Kubernetes UID.
@@ -121,10 +121,12 @@ impl Authenticator {
     }
 
     fn bearer(&self, headers: &HeaderMap) -> Verdict {
-        let Some(value) = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()) else {
-            let token = upgrade::token(headers);
+        let Some(value) = headers.get(header::AUTHORIZATION) else {
+            let token = websocket::token(headers);
             return token.map(|token| self.tokens.get(&token).cloned().ok_or(())).transpose();
         };
+        // As Go's `strings.TrimSpace`, which knows the blanks of Unicode, too.
+        let value = String::from_utf8_lossy(value.as_bytes());
         let mut parts = value.trim().splitn(3, ' ');
         match (parts.next(), parts.next()) {
             (Some(scheme), Some(token)) if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() => {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::sync::watch;
 
-use super::upgrade::UpgradeScript;
 use crate::api::gvr::GroupVersionResource;
 
 /// How `/api` and `/apis` are to go wrong.
@@ -36,6 +35,26 @@ pub enum RouteFault {
     PlainText,
     /// The `Status` with empty details, as for an unknown resource of a known group.
     Status,
+}
+
+/// What a server does with upgrades of `exec`, `attach`, `portforward`, `proxy` and of watches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpgradeScript {
+    /// Sends back what it reads, and ends when that has ended.
+    #[default]
+    Echo,
+    /// So many bytes, then its end; then it reads until the client has ended, too.
+    Say(usize),
+    /// Reads until the client has ended, then says so many bytes and ends.
+    Listen(usize),
+    /// Neither reads nor writes nor ends.
+    Silent,
+    /// No 101 but this status: with a body of so many bytes, or for 0 with a `Status`.
+    Refuse(StatusCode, usize),
+    /// 302 to another place.
+    Redirect,
+    /// 101 to a protocol that nobody asked for.
+    OtherProtocol,
 }
 
 /// The switches of one server. Cloning gives another handle on the same switches.

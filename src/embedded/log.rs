@@ -9,8 +9,27 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use rustls_pki_types::CertificateDer;
 use tokio::sync::Notify;
 
-use super::upgrade::LoggedTunnel;
 use crate::api::user::UserInfo;
+
+/// What a server saw of an upgraded connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoggedTunnel {
+    /// Bytes read.
+    pub received: u64,
+    /// Bytes written.
+    pub sent: u64,
+    /// Whether the client has ended, and whether it said so.
+    pub ended: Option<Farewell>,
+}
+
+/// How a client leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// With TLS' `close_notify`.
+    Clean,
+    /// Without.
+    Broken,
+}
 
 /// How many requests are remembered unless the builder says otherwise.
 pub const REMEMBERED: usize = 10_000;

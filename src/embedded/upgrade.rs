@@ -2,56 +2,19 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::answer::{self, Answer, Refusal};
+use super::faults::UpgradeScript;
+use super::log::{Farewell, LoggedTunnel};
 use super::shared::Shared;
+use super::websocket::{bearer, offered};
 use crate::body;
-
-/// What a server does with upgrades of `exec`, `attach`, `portforward`, `proxy` and of watches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UpgradeScript {
-    /// Sends back what it reads, and ends when that has ended.
-    #[default]
-    Echo,
-    /// So many bytes, then its end; then it reads until the client has ended, too.
-    Say(usize),
-    /// Reads until the client has ended, then says so many bytes and ends.
-    Listen(usize),
-    /// Neither reads nor writes nor ends.
-    Silent,
-    /// No 101 but this status: with a body of so many bytes, or for 0 with a `Status`.
-    Refuse(StatusCode, usize),
-    /// 302 to another place.
-    Redirect,
-    /// 101 to a protocol that nobody asked for.
-    OtherProtocol,
-}
-
-/// What a server saw of an upgraded connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LoggedTunnel {
-    /// Bytes read.
-    pub received: u64,
-    /// Bytes written.
-    pub sent: u64,
-    /// Whether the client has ended, and whether it said so.
-    pub ended: Option<Farewell>,
-}
-
-/// How a client leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Farewell {
-    /// With TLS' `close_notify`.
-    Clean,
-    /// Without.
-    Broken,
-}
 
 /// What becomes of a connection after its 101; travels in the answer's extensions.
 #[derive(Clone)]
@@ -191,56 +154,5 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Tunnel<T> {
 
     fn note(&self, note: impl FnOnce(&mut LoggedTunnel)) {
         self.server.log.amend(self.number, |request| note(request.tunnel.get_or_insert_default()));
-    }
-}
-
-/// The WebSocket protocols that a client offers.
-fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
-    lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).map(str::trim)
-}
-
-/// The token among the offered protocols of a WebSocket upgrade; upstream:
-/// `k8s.io/apiserver/pkg/authentication/request/websocket`.
-pub(super) fn token(headers: &HeaderMap) -> Option<String> {
-    let upgrade = headers.get(header::UPGRADE)?;
-    if !upgrade.as_bytes().eq_ignore_ascii_case(b"websocket") {
-        return None;
-    }
-    offered(headers).find_map(bearer)
-}
-
-fn bearer(protocol: &str) -> Option<String> {
-    let encoded = protocol.strip_prefix("base64url.bearer.authorization.k8s.io.")?;
-    let (mut bits, mut count, mut token) = (0_u32, 0, Vec::new());
-    for letter in encoded.bytes() {
-        let value = match letter {
-            b'A'..=b'Z' => letter - b'A',
-            b'a'..=b'z' => letter - b'a' + 26,
-            b'0'..=b'9' => letter - b'0' + 52,
-            b'-' => 62,
-            b'_' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            token.push(u8::try_from(bits >> count & 0xff).ok()?);
-        }
-    }
-    String::from_utf8(token).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_among_the_protocols_is_decoded() {
-        // printf %s b0b-s3cr3t | basenc --base64url
-        let protocol = "base64url.bearer.authorization.k8s.io.YjBiLXMzY3IzdA";
-        assert_eq!(bearer(protocol).as_deref(), Some("b0b-s3cr3t"));
-        assert_eq!(bearer("v5.channel.k8s.io"), None);
     }
 }

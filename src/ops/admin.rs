@@ -9,13 +9,13 @@
 //! Whoever can reach it can read it, so it listens on loopback, and a browser that was lured to a name which
 //! resolves to loopback is refused by its `Host`. A second listener may show the first three to scrapers.
 
-use std::{convert::Infallible, net::IpAddr, sync::Arc};
+use std::{collections::VecDeque, convert::Infallible, net::IpAddr, sync::Arc};
 
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::Semaphore, time};
+use tokio::{net::TcpListener, task::AbortHandle, time};
 
 use super::{metrics, readiness::Readiness};
 use crate::{limits, metrics::ConnectionsNow, proxy::Proxy, servers::Class};
@@ -47,10 +47,9 @@ type Answer = Response<Full<bytes::Bytes>>;
 impl Admin {
     /// Answers until the runtime ends.
     pub async fn run(self, socket: TcpListener, pages: Pages) {
-        let places = Arc::new(Semaphore::new(limits::MAX_ADMIN_CONNECTIONS));
+        // The oldest first.
+        let mut open = VecDeque::<AbortHandle>::new();
         loop {
-            // Nobody closes it.
-            let place = Arc::clone(&places).acquire_owned().await;
             let tcp = match socket.accept().await {
                 Ok((tcp, _)) => tcp,
                 Err(error) => {
@@ -59,8 +58,14 @@ impl Admin {
                     continue;
                 }
             };
+            open.retain(|connection| !connection.is_finished());
+            if open.len() >= limits::MAX_ADMIN_CONNECTIONS
+                && let Some(longest) = open.pop_front()
+            {
+                longest.abort();
+            }
             let admin = self.clone();
-            tokio::spawn(async move {
+            let connection = tokio::spawn(async move {
                 let service = service_fn(|request: Request<Incoming>| {
                     let answer = admin.answer(&request, pages);
                     async move { Ok::<_, Infallible>(answer) }
@@ -73,8 +78,8 @@ impl Admin {
                 if let Err(error) = served.await {
                     tracing::debug!(%error, "an admin connection ended badly");
                 }
-                drop(place);
             });
+            open.push_back(connection.abort_handle());
         }
     }
 

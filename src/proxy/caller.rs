@@ -264,12 +264,18 @@ fn has_token(headers: &HeaderMap) -> bool {
     let bearer = headers.get(header::AUTHORIZATION).is_some_and(|value| {
         let mut words = value.as_bytes().split(|byte| *byte == b' ');
         words.next().is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
-            && words.next().is_some_and(|token| !token.is_empty())
+            && words.next().is_some_and(is_token)
     });
     bearer
         || (is_websocket(headers)
             && words_of(headers, &header::SEC_WEBSOCKET_PROTOCOL)
                 .any(|protocol| protocol.starts_with(WEBSOCKET_BEARER)))
+}
+
+/// Tokens are visible ASCII (RFC 6750, 2.1). kube-apiserver trims whatever Unicode calls a blank off the line, so that
+/// `Bearer` and a no-break space is an anonymous request there, and that must not pass for one with a token (I4).
+fn is_token(word: &[u8]) -> bool {
+    !word.is_empty() && word.iter().all(u8::is_ascii_graphic)
 }
 
 /// Upstream: `IsWebSocketRequest` in `k8s.io/apimachinery/pkg/util/httpstream/wsstream`.

@@ -28,7 +28,7 @@ pub struct Settings {
     pub merge: bool,
     /// `--request-timeout`: until the answer to a short request begins.
     pub request_timeout: Duration,
-    /// `--max-requests-inflight`: short requests under way.
+    /// `--max-requests-inflight`: short requests that wait for their answer to begin.
     pub max_requests_in_flight: Option<usize>,
     /// Clients whose `X-Forwarded-For` is believed, beside trusted front proxies.
     pub trusted_proxies: Vec<IpNet>,

@@ -5,9 +5,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use crate::body::Watcher;
-
-/// Counts short requests, from their head to the end of their answer.
+/// Counts short requests, from their head to the beginning of their answer: as long as a server keeps them waiting,
+/// which the request timeout bounds.
 #[derive(Clone, Debug, Default)]
 pub struct Seats(Arc<AtomicUsize>);
 
@@ -44,8 +43,6 @@ impl Drop for Seat {
         self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
-
-impl Watcher for Seat {}
 
 #[cfg(test)]
 mod tests {

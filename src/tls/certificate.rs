@@ -4,10 +4,10 @@
 //! handshake, so that a certificate that does not verify is an answer (401) and not a broken connection, and
 //! so that an identity does not outlive its certificate on a long connection.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::RangeInclusive, sync::Arc};
 
 use rustls::{
-    DistinguishedName, RootCertStore,
+    CertificateError, DistinguishedName, RootCertStore,
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use rustls_pki_types::{CertificateDer, UnixTime, pem::PemObject as _};
@@ -20,13 +20,22 @@ const UID: &[u64] = &[1, 3, 6, 1, 4, 1, 57683, 2];
 
 /// The CAs that client certificates of one kind must chain to.
 pub struct ClientCa {
+    roots: Vec<Root>,
+    names: Vec<DistinguishedName>,
+}
+
+/// One of them. TLS libraries don't ask whether a trust anchor is still valid; kube-apiserver (Go's `crypto/x509`)
+/// does, so each has a verifier of its own.
+struct Root {
     verifier: Arc<dyn ClientCertVerifier>,
+    /// Seconds since the epoch, both included.
+    validity: RangeInclusive<i64>,
 }
 
 /// A chain that held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// Seconds since the epoch at which the first certificate of the chain expires.
+    /// Seconds since the epoch at which the first certificate of the chain, or its CA, expires.
     pub not_after: u64,
 }
 
@@ -77,19 +86,25 @@ impl ClientCa {
     /// # Errors
     /// If it holds no usable certificate.
     pub fn from_pem(pem: &[u8]) -> Result<Self, Error> {
-        let mut roots = RootCertStore::empty();
+        let mut roots = Vec::new();
         for certificate in certificates(pem)? {
-            roots.add(certificate).map_err(|error| Error::Bundle(error.to_string()))?;
+            let unusable = |error: &dyn fmt::Display| Error::Bundle(error.to_string());
+            let parsed = parse(&certificate)?;
+            let validity = parsed.validity().not_before.timestamp()..=parsed.validity().not_after.timestamp();
+            let mut store = RootCertStore::empty();
+            store.add(certificate).map_err(|error| unusable(&error))?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(store), super::provider())
+                .build()
+                .map_err(|error| unusable(&error))?;
+            roots.push(Root { verifier, validity });
         }
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), super::provider())
-            .build()
-            .map_err(|error| Error::Bundle(error.to_string()))?;
-        Ok(Self { verifier })
+        let names = roots.iter().flat_map(|root| root.verifier.root_hint_subjects()).cloned().collect();
+        Ok(Self { roots, names })
     }
 
     /// The CAs' names, told to clients in the handshake: Go's client only sends a certificate of one of them.
     pub fn names(&self) -> &[DistinguishedName] {
-        self.verifier.root_hint_subjects()
+        &self.names
     }
 
     /// Whether the chain (leaf first) leads to one of the CAs, may be used by a client, and is valid `now`.
@@ -99,13 +114,34 @@ impl ClientCa {
     pub fn verify(&self, chain: &[CertificateDer<'static>], now: UnixTime) -> Result<Verified, Error> {
         let (leaf, intermediates) =
             chain.split_first().ok_or_else(|| Error::Malformed("an empty chain".into()))?;
-        self.verifier.verify_client_cert(leaf, intermediates, now).map_err(Error::Chain)?;
-        let mut not_after = u64::MAX;
+        let mut not_after = self.root_of(leaf, intermediates, now).map_err(Error::Chain)?;
         for certificate in chain {
             let expiry = parse(certificate)?.validity().not_after.timestamp();
             not_after = not_after.min(u64::try_from(expiry).unwrap_or_default());
         }
         Ok(Verified { not_after })
+    }
+
+    /// Until when the CA is valid that the chain leads to.
+    fn root_of(
+        &self,
+        leaf: &CertificateDer<'static>,
+        intermediates: &[CertificateDer<'static>],
+        now: UnixTime,
+    ) -> Result<u64, rustls::Error> {
+        let mut refused = rustls::Error::from(CertificateError::UnknownIssuer);
+        for Root { verifier, validity } in &self.roots {
+            match verifier.verify_client_cert(leaf, intermediates, now) {
+                Ok(_) if validity.contains(&i64::try_from(now.as_secs()).unwrap_or(i64::MAX)) => {
+                    return Ok(u64::try_from(*validity.end()).unwrap_or_default());
+                }
+                Ok(_) => refused = rustls::Error::General("its CA is not valid now".to_owned()),
+                // The CA that it doesn't lead to has less to say than the one that it does.
+                Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {}
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
     }
 }
 

@@ -2,7 +2,11 @@
 
 use http::Method;
 use kube_peer_proxy::embedded::Recorded::{V1_32, V1_36};
+use kube_peer_proxy::limits;
 use serde_json::json;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::kit::{As, Client, Cluster, NOPEER, PKI, Proxy, V2, Wire};
 
@@ -52,6 +56,19 @@ async fn only_get_and_head_and_only_by_a_loopback_name() {
         let reply = Client::plain_as(proxy.app.admin, host).await.get("/metrics").await;
         assert_eq!(reply.status, code, "{host}");
     }
+}
+
+#[tokio::test]
+async fn whoever_holds_connections_to_the_pages_keeps_no_probe_out() {
+    let (_cluster, proxy) = two().await;
+    let mut held = Vec::new();
+    for _ in 0..2 * limits::MAX_ADMIN_CONNECTIONS {
+        held.push(TcpStream::connect(proxy.app.admin).await.unwrap());
+    }
+    let probe = timeout(limits::HEADER_READ_TIMEOUT / 2, proxy.page("/livez")).await;
+    assert_eq!(probe.expect("nobody has to be waited for").status, 200);
+    let first = timeout(limits::HEADER_READ_TIMEOUT / 2, held[0].read(&mut [0; 1])).await;
+    assert!(matches!(first, Ok(Ok(0) | Err(_))), "the longest one made room: {first:?}");
 }
 
 #[tokio::test]

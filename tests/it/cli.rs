@@ -3,6 +3,7 @@
 use std::process::{Command, Output};
 
 use kube_peer_proxy::embedded::Recorded::V1_32;
+use tokio::net::unix::pipe;
 
 use crate::kit::{As, Client, Cluster, PKI, Program, sidecar_flags, until};
 
@@ -105,6 +106,28 @@ async fn a_second_signal_ends_it_now_with_1() {
     until("it says that it leaves", async || (admin.get("/readyz").await.status == 500).then_some(())).await;
     program.signal("INT");
     assert_eq!(program.ended().await.code(), Some(1));
+}
+
+/// A file that gives no answer, as one on a network that is gone; a name that no resolver answers for is the same.
+#[tokio::test]
+async fn neither_a_file_nor_a_name_that_hangs_keeps_it_from_leaving() {
+    let cluster = Cluster::start(&[V1_32]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("front-proxy-ca.crt");
+    std::fs::write(&ca, PKI.front_proxy_ca.cert_pem()).unwrap();
+    let flags = [
+        "--shutdown-delay-duration=0",
+        "--requestheader-allowed-names=nobody",
+        &format!("--requestheader-client-ca-file={}", ca.display()),
+    ];
+    let mut program = Program::start(&cluster.server("v132").url(), &flags).await;
+    std::fs::remove_file(&ca).unwrap();
+    assert!(Command::new("mkfifo").arg(&ca).status().unwrap().success());
+    program.signal("HUP");
+    // It can't be opened as long as nobody reads.
+    let _open = until("it reads the pipe", async || pipe::OpenOptions::new().open_sender(&ca).ok()).await;
+    program.signal("TERM");
+    assert_eq!(program.ended().await.code(), Some(0));
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use kube_peer_proxy::pki::{Credential, Pki};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
 use super::checks;
@@ -53,6 +54,8 @@ impl Stage {
             .with_env_filter("kube_peer_proxy=debug,access=info")
             .with_writer(std::io::sink)
             .init();
+        // Without Rust's own `main` nobody has seen to it that a socket which is gone is an error and no signal.
+        signal(SignalKind::pipe()).expect("a handler");
         let pki = Pki::generate(&[]).expect("certificates");
         let folder = tempfile::tempdir().expect("a folder");
         pki.write(folder.path(), false).expect("files");

@@ -3,7 +3,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::*;
-use crate::pki::{Authority, Credential, Leaf};
+use crate::pki::{AUTHORITY_LIFETIME, Authority, Credential, Leaf};
 
 struct World {
     clients: Authority,
@@ -158,6 +158,16 @@ fn i4_a_known_user_among_the_unauthenticated_is_refused() {
 }
 
 #[test]
+fn i4_a_blank_of_unicode_is_no_token_for_an_api_server_and_none_for_us() {
+    for line in ["Bearer \u{a0}", "Bearer \u{85}", "Bearer \u{3000}", "\u{a0}Bearer t", "Bearer t\u{a0}"] {
+        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_str(line).unwrap())]);
+        assert!(!has_token(&headers), "{line:?}");
+    }
+    let headers = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(TOKEN.1))]);
+    assert!(has_token(&headers));
+}
+
+#[test]
 fn a_websocket_protocol_is_a_token_on_an_upgrade_only() {
     let world = World::new();
     let bearer =
@@ -173,4 +183,29 @@ fn a_websocket_protocol_is_a_token_on_an_upgrade_only() {
         assert_eq!(world.caller(None, &lines), Ok(expected), "{lines:?}");
     }
     assert_eq!(world.caller(None, &[bearer]), Ok(Caller::Anonymous));
+}
+
+#[test]
+fn a_ca_that_has_expired_vouches_for_nobody() {
+    let world = World::new();
+    let year = Duration::from_secs(365 * 86_400);
+    let later = AUTHORITY_LIFETIME + year;
+    for (ca, name, lines) in
+        [(&world.clients, "jane", &[][..]), (&world.proxies, "front-proxy-client", &TOLD)]
+    {
+        let lasting = ca.issue(&Leaf::client(name).lifetime(3 * AUTHORITY_LIFETIME)).unwrap();
+        assert!(world.caller(Some(&lasting), lines).is_ok());
+        assert_eq!(
+            world.caller_later(Some(&lasting), lines, later),
+            Err(401),
+            "{name}, on an open connection"
+        );
+        let then = UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs()) + later);
+        let credentials = world.authenticator.connection(Some(&[lasting.cert]), then);
+        assert!(
+            world.authenticator.caller(&credentials, &HeaderMap::new(), then).is_err(),
+            "{name}, on a new one"
+        );
+        assert!(!world.authenticator.is_front_proxy(&credentials, then));
+    }
 }

@@ -198,7 +198,12 @@ where
                     () = idle.as_mut(), if !asked => {
                         let since = if own.is_idle() { own.idle_since() } else { Instant::now() };
                         idle.as_mut().reset(since + limits::CLIENT_IDLE_TIMEOUT);
-                        own.is_idle() && since.elapsed() >= limits::CLIENT_IDLE_TIMEOUT
+                        let idle = own.is_idle() && since.elapsed() >= limits::CLIENT_IDLE_TIMEOUT;
+                        if idle && own.begun() == 0 {
+                            // hyper would wait for the beginning of HTTP/2 before it says goodbye, forever.
+                            return Ok(());
+                        }
+                        idle
                     }
                 };
                 if ask && !asked {

@@ -71,6 +71,8 @@ fn a_flag_with_a_wrong_value_is_named() {
     for (flag, value) in [
         ("--bind-address", "localhost"),
         ("--bind-address", "10.0.0.9,10.0.0.9"),
+        ("--bind-address", "0.0.0.0,10.0.0.9"),
+        ("--bind-address", "::,0.0.0.0"),
         ("--secure-port", "-1"),
         ("--tls-min-version", "VersionTLS11"),
         ("--tls-min-version", "1.2"),

@@ -5,9 +5,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
+use http::StatusCode;
+use kube_peer_proxy::embedded::Recorded::V1_36;
+
 use super::{alone, bystander, has_the_process_to_itself, is_well, resident};
 use crate::kit::raw_h2::{INITIAL_WINDOW_SIZE, pseudo, request};
-use crate::kit::{Cluster, PKI, Proxy, Raw, RawH2, say, until};
+use crate::kit::{As, BOB, Cluster, PKI, Proxy, Raw, RawH2, say, until};
 
 /// Waits until no more of the answers arrives here, for nobody takes it.
 async fn stalled(cluster: &Cluster, proxy: &Proxy, requests: usize) -> usize {
@@ -98,4 +101,25 @@ async fn who_pipelines_without_reading_is_not_read_either() {
     // As many answers as the sockets hold between them.
     assert!(served < 5_000 && more < 64, "{served} {more}");
     is_well(&other).await;
+}
+
+#[tokio::test]
+async fn a_stranger_who_takes_no_answer_keeps_nobody_out() {
+    let cluster = Cluster::start(&[V1_36]).await;
+    let proxy = cluster.proxy().home("v136").flags(|args| args.max_requests_inflight = Some("2".into()));
+    let proxy = proxy.start().await;
+    let other = proxy.h2(As::Token(BOB)).await;
+    assert_eq!(other.get("/version").await.status, StatusCode::OK);
+    let mut stranger = RawH2::with(proxy.address(), None, &[(INITIAL_WINDOW_SIZE, 0)]).await;
+    for stream in [1, 3] {
+        stranger.send(request(stream, &pseudo("GET", "/api/v1/secrets"))).await;
+    }
+    until("all were answered", async || {
+        (cluster.asked_for("v136", "/api/v1/secrets").len() == 2).then_some(())
+    })
+    .await;
+    until("somebody else is served again", async || {
+        (other.get("/version").await.status == StatusCode::OK).then_some(())
+    })
+    .await;
 }

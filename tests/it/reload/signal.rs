@@ -88,6 +88,12 @@ apiServers:
         assert!(refused["error"].as_str().unwrap().starts_with(wanted), "{refused}");
         assert_eq!(refused["level"], "ERROR");
     }
+    hang_up(&child);
+    let still = logged(&mut lines, "no file ").await;
+    assert!(
+        still["message"].as_str().unwrap().contains("refused"),
+        "what lies there is not what is in use: {still}"
+    );
     assert_eq!(speaker.shown_by(address, "localhost").await, new.cert);
     child.kill().await.unwrap();
 }

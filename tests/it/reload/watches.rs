@@ -1,5 +1,7 @@
 //! What is under way goes on.
 
+use std::time::{Duration, Instant};
+
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
@@ -100,6 +102,32 @@ async fn only_connections_whose_certificates_changed_are_renewed() {
     replace(&proxy.file("ca.crt"), both);
     until_reloads(&proxy, "ok", 3.0).await;
     assert_ne!(ask(4).await[1], before[1]);
+}
+
+/// Servers whose certificates we cannot believe any more are no servers that are dead.
+#[tokio::test]
+async fn a_bundle_of_cas_that_fits_no_server_cuts_no_watch() {
+    const DEAD_AFTER: Duration = Duration::from_millis(500);
+    let cluster = Cluster::start(&[V1_36]).await;
+    let proxy = attentive(cluster.proxy().home("v136")).file("deadAfter", "500ms").start().await;
+    let admin = proxy.h2(As::Certificate(&PKI.admin)).await;
+    let mut watch = admin.ask(Method::GET, &format!("{CONFIG_MAPS}?watch=1")).begin().await;
+    let mut tunnel = tunnel(&proxy).await;
+
+    replace(&proxy.file("ca.crt"), Authority::new("another").unwrap().cert_pem());
+    proxy.until_healthy("v136", false).await;
+    let since = Instant::now();
+    eventually("it would be dead by now", || since.elapsed() > 4 * DEAD_AFTER).await;
+    admin.get("/version").await.refused(503);
+
+    replace(&proxy.file("ca.crt"), PKI.cluster_ca.cert_pem());
+    proxy.until_healthy("v136", true).await;
+    let object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "news" } });
+    assert_eq!(admin.post(CONFIG_MAPS, &object).await.status, 201);
+    let frame = tokio::time::timeout(DEADLINE, watch.body_mut().frame()).await.unwrap().unwrap();
+    assert!(frame.expect("the watch lives").into_data().unwrap().windows(4).any(|window| window == b"news"));
+    tunnel.send("still there").await;
+    assert_eq!(tunnel.until("still there").await, "still there");
 }
 
 /// An upgrade by an administrator, to a server that sends back what it gets.

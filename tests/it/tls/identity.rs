@@ -12,7 +12,7 @@ use crate::kit::{PKI, until};
 async fn a_resumed_session_does_not_outlive_the_certificate() {
     for version in [&TLS12, &TLS13] {
         let (_cluster, proxy) = proxied(|_| ()).await;
-        let short = PKI.cluster_ca.issue(&Leaf::client("jane").lifetime(Duration::from_secs(3))).unwrap();
+        let short = PKI.cluster_ca.issue(&Leaf::client("jane").lifetime(Duration::from_secs(6))).unwrap();
         let speaker = Speaker::new(&[version], Some(&short), &[]);
         let (first, resumed) = speaker.client(&proxy).await;
         assert!(!resumed);

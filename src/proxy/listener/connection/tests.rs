@@ -99,6 +99,16 @@ async fn a_client_that_answers_no_ping_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_never_begins_to_speak_http2_is_closed_as_any_idle_client() {
+    for said in [b"".as_slice(), b"PRI * HTTP/2.0\r\n\r\nSM\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0"] {
+        let Served { mut client, task, _drain } = served(true);
+        client.write_all(said).await.unwrap();
+        let lasted = lasts(task).await.expect("it is closed");
+        assert!(lasted <= limits::CLIENT_IDLE_TIMEOUT + Duration::from_secs(1), "{said:?} {lasted:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_head_may_take_so_long_from_its_first_byte_and_no_longer() {
     let Served { mut client, task, _drain } = served(false);
     sleep(limits::HEADER_READ_TIMEOUT * 2).await;
