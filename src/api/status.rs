@@ -149,7 +149,13 @@ impl Status {
 impl Encoding {
     /// The one that a request's `Accept` prefers; JSON if nothing suits.
     pub fn preferred(request: &HeaderMap) -> Self {
-        match media_type::negotiate(request.get(header::ACCEPT).map(HeaderValue::as_bytes)) {
+        let accept = request.get(header::ACCEPT).map(HeaderValue::as_bytes);
+        // Asked for every request, and nearly none says it.
+        let is_named = |accept: &[u8]| accept.windows(8).any(|word| word.eq_ignore_ascii_case(b"protobuf"));
+        if !accept.is_some_and(is_named) {
+            return Self::Json;
+        }
+        match media_type::negotiate(accept) {
             Some(Media::Protobuf) => Self::Protobuf,
             _ => Self::Json,
         }

@@ -1,7 +1,9 @@
 """Processes pinned to cores, what they cost, and the load that is put on them."""
 
+import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -34,16 +36,11 @@ class Process:
 
     started = []
 
-    def __init__(self, args, cores, stdin=None, stdout=None, env=None):
+    def __init__(self, args, cores, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
         pinned = ["taskset", "-c", ",".join(map(str, cores))]
         self.args = [str(arg) for arg in args]
-        self.popen = subprocess.Popen(
-            pinned + self.args,
-            stdin=stdin or subprocess.DEVNULL,
-            stdout=stdout or subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, **(env or {})},
-        )
+        command = pinned + self.args
+        self.popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr)
         self.pid = self.popen.pid
         Process.started.append(self)
 
@@ -126,6 +123,19 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def free_ports(count):
+    """The first of so many free ports in a row."""
+    for first in random.sample(range(20_000, 32_000), 100):
+        with contextlib.ExitStack() as probes:
+            try:
+                for port in range(first, first + count):
+                    probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+                return first
+            except OSError:
+                pass
+    raise Broken(f"no {count} free ports in a row")
 
 
 # === Single requests ===

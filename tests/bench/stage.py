@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 
-from kit import MEASURED, OTHERS, Broken, Load, Process, free_port, get, have, helper, wait_for
+from kit import CORES, MEASURED, OTHERS, Broken, Load, Process, free_port, free_ports, get, have, helper, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 REPOSITORY = os.path.dirname(os.path.dirname(HERE))
@@ -160,11 +160,12 @@ class Natives:
         return "real kube-apiservers: tests/real/fetch (builds them with Go)"
 
     def __init__(self, stage):
-        directory, port = stage.file("natives"), 27443
+        # etcd takes the two before the servers'.
+        directory, port = stage.file("natives"), free_ports(4) + 2
         self.pki = os.path.join(directory, "pki")
         up = [os.path.join(REPOSITORY, "tests/real/up"), "--dir", directory, "--port", port]
         up += ["a=1.36", "native", "--runtime-config=batch/v1=false", "b=1.36", "native"]
-        self.up = Process(up, CORES_OF_UP)
+        self.up = Process(up, CORES, stderr=None)
         wait_for("the native servers", lambda: os.path.exists(os.path.join(directory, "ready")), self.up)
         self.ca = os.path.join(self.pki, "ca.crt")
         pid = lambda name: int(open(os.path.join(directory, name, "pid"), encoding="ascii").read())
@@ -195,6 +196,3 @@ class Natives:
 
     def stop(self):
         self.up.stop()
-
-
-CORES_OF_UP = sorted({*MEASURED, *OTHERS})
