@@ -45,6 +45,8 @@ pub fn watched<W: Watcher>(body: Body, mut watcher: W) -> Body {
 
 /// Sees what of a body passes. Its end is its drop.
 pub trait Watcher: Send + Unpin + 'static {
+    /// The next piece is wanted.
+    fn asked(&mut self) {}
     /// So many bytes passed.
     fn data(&mut self, _bytes: usize) {}
     /// These trailers are about to pass.
@@ -92,6 +94,7 @@ impl<W: Watcher> HttpBody for Watched<W> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.watcher.asked();
         let mut polled = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(frame) = &mut polled {
             match frame {

@@ -87,6 +87,9 @@ pub const CLIENT_PING_INTERVAL: Duration = Duration::from_secs(30);
 /// A client that leaves a PING unanswered for this long is gone (kubernetes/kubernetes#121793 has the same).
 pub const CLIENT_PING_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// The rest of a short request's answer is given up when nobody has asked for its next piece for this long.
+pub const UNREAD_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// An HTTP/2 client that takes none of our bytes for so long is gone, too: behind them no PING gets through. Not so
 /// over HTTP/1.1, where somebody may just have stopped reading for a while.
 pub const CLIENT_STALL_TIMEOUT: Duration = Duration::from_secs(45);

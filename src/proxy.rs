@@ -47,7 +47,7 @@ pub mod upgrade;
 
 use caller::Caller;
 use home::Home;
-use listener::Connection;
+use listener::{Connection, MayPause};
 use policy::Policy;
 pub use policy::Reroute;
 use record::Record;
@@ -155,7 +155,9 @@ impl Proxy {
         });
         // An upgrade may last after its 101, not before it.
         if long_running && !upgrade {
-            return Ok(body::until_over(answered.await?, self.drain.clone()));
+            let mut response = body::until_over(answered.await?, self.drain.clone());
+            response.extensions_mut().insert(MayPause);
+            return Ok(response);
         }
         let limit = policy.settings.request_timeout;
         let answered = tokio::time::timeout(limit, answered).await;

@@ -34,9 +34,11 @@ mod head_clock;
 mod impatient;
 mod proxy_protocol;
 mod serve;
+mod unread;
 
 pub use connection::{Connection, Turn};
 pub use gate::{Gate, Refusal};
+pub use unread::MayPause;
 
 /// What answers requests.
 pub type Handler = BoxCloneSyncService<Request<Body>, Response<Body>, std::convert::Infallible>;

@@ -1,6 +1,6 @@
 //! HTTP on one client connection, from the end of its handshake to its own end.
 
-use std::{pin::pin, sync::Arc};
+use std::{future::poll_fn, pin::pin, sync::Arc};
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
@@ -9,14 +9,20 @@ use hyper::{
     server::conn::{http1, http2},
     service::service_fn,
 };
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{Instant, sleep_until},
 };
 use tower::{Service as _, ServiceExt as _};
 
-use super::{Handler, Limits, connection::Connection, head_clock::HeadClock, impatient::Impatient};
+use super::{
+    Handler, Limits,
+    connection::Connection,
+    head_clock::HeadClock,
+    impatient::Impatient,
+    unread::{MayPause, Patience, Streams, Unread},
+};
 use crate::{
     batched::Batched,
     body::{Body, BoxError},
@@ -36,11 +42,16 @@ pub(super) async fn serve<IO>(
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    // HTTP/1.1 has one answer at a time.
+    let unread = Arc::new(Unread::default());
+    let mut patience = Patience::new(Arc::clone(&unread));
     let (own, phase, chance) = (Arc::clone(&connection), drain.clone(), limits.goaway_chance);
     let service = service_fn(move |request: Request<Incoming>| {
         let (mut handler, connection, phase) = (handler.clone(), Arc::clone(&connection), phase.clone());
+        let unread = Arc::clone(&unread);
         async move {
             let turn = connection.turn();
+            let unread = if is_h2 { Unread::of_this_stream() } else { Some(unread) };
             let leaving = phase.phase() >= Phase::Leaving;
             if is_h2 && (leaving || (chance > 0.0 && rand::random_bool(chance))) {
                 connection.goodbye.notify_one();
@@ -52,7 +63,12 @@ where
             if !is_h2 && leaving && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok::<_, std::convert::Infallible>(response)
+            Ok::<_, std::convert::Infallible>(match unread {
+                Some(unread) if response.extensions().get::<MayPause>().is_none() => {
+                    response.map(|body| unread.watch(body))
+                }
+                _ => response,
+            })
         }
     });
     // Asks the client to leave, once; it may finish what it began.
@@ -66,19 +82,25 @@ where
                 let ask = tokio::select! {
                     biased;
                     ended = $turn(serving.as_mut()) => return ended,
+                    () = poll_fn(|cx| patience.poll(cx)), if !is_h2 => return Ok(()),
                     () = own.goodbye.notified(), if !asked => true,
                     () = drain.reached(next), if !asked => {
                         // One that was not used yet gets its first request answered: a client that finds every
                         // new connection closing would give up.
                         let used = is_h2 && own.begun() > 0;
-                        std::mem::replace(&mut seen_leaving, true) || used
+                        let closing = std::mem::replace(&mut seen_leaving, true);
+                        if closing && own.begun() == 0 {
+                            return Ok(());
+                        }
+                        closing || used
                     }
-                    () = idle.as_mut(), if !asked => {
+                    () = idle.as_mut() => {
                         let since = if own.is_idle() { own.idle_since() } else { Instant::now() };
                         idle.as_mut().reset(since + limits::CLIENT_IDLE_TIMEOUT);
                         let idle = own.is_idle() && since.elapsed() >= limits::CLIENT_IDLE_TIMEOUT;
-                        if idle && own.begun() == 0 {
-                            // hyper would wait for the beginning of HTTP/2 before it says goodbye, forever.
+                        if idle && (asked || own.begun() == 0) {
+                            // It did not go when it was asked to; or it never began to speak, and hyper would wait
+                            // for that before it says goodbye.
                             return Ok(());
                         }
                         idle
@@ -92,7 +114,7 @@ where
         }};
     }
     if is_h2 {
-        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let mut builder = http2::Builder::new(Streams);
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.max_streams)
