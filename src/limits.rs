@@ -23,7 +23,8 @@ pub const RESERVED_DESCRIPTORS: u64 = 64;
 /// File descriptors that not even connections to API servers get: for the admin pages, and to read files.
 pub const LAST_DESCRIPTORS: u64 = 16;
 
-/// Default. TLS handshakes in progress; one more, and the one that has lasted longest is given up.
+/// Default. TLS handshakes in progress; one more, and the one that has lasted longest is given up, of
+/// the source that has most of them.
 pub const MAX_HANDSHAKES: usize = 512;
 
 /// Default. A connection whose TLS handshake is not done by then (with the PROXY protocol's header, where there is

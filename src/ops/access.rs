@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt as _;
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response, Version};
 use tower::{service_fn, util::BoxCloneSyncService};
 
 use crate::{
@@ -69,11 +69,14 @@ fn once_only(value: &mut HeaderValue) {
 
 /// A panic is a 500 for the one request that met it.
 async fn guarded(proxy: Arc<Proxy>, request: Request<Body>) -> Response<Body> {
-    let encoding = Encoding::preferred(request.headers());
+    let (encoding, version) = (Encoding::preferred(request.headers()), request.version());
     let answer = AssertUnwindSafe(proxy.handle(request)).catch_unwind().await;
     answer.unwrap_or_else(|_| {
         tracing::error!("a request was given up because of a panic; see standard error");
-        Status::internal("the proxy failed at this request; its log says where").into_response(encoding)
+        let status = Status::internal("the proxy failed at this request; its log says where");
+        // What follows on HTTP/1.1 may be the rest of what was not read, or of an upgrade (I5).
+        let status = if version <= Version::HTTP_11 { status.closing() } else { status };
+        status.into_response(encoding)
     })
 }
 

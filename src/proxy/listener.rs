@@ -162,7 +162,7 @@ impl Listener {
         let (handler, metrics, drain) = (self.handler.clone(), self.metrics.clone(), drain.clone());
         connections.spawn(async move {
             let open = metrics.opened();
-            let (handshaking, registration) = gate.handshake();
+            let (handshaking, registration) = gate.handshake(remote.ip());
             let begin =
                 time::timeout(limits.handshake_timeout, begin(tcp, remote, acceptor, &limits, &mut place));
             let begun = match Abortable::new(begin, registration).await {

@@ -21,8 +21,8 @@ pub struct Gate {
 struct State {
     open: usize,
     sources: HashMap<IpAddr, usize>,
-    /// In the order in which they began.
-    handshakes: BTreeMap<u64, AbortHandle>,
+    /// In the order in which they began, with where they come from.
+    handshakes: BTreeMap<u64, (IpAddr, AbortHandle)>,
     begun: u64,
 }
 
@@ -70,24 +70,40 @@ impl Gate {
         Ok(Place { gate: Arc::clone(self), source: None })
     }
 
-    /// A handshake begins. If there are too many, the one that has lasted longest is given up for it: an honest
-    /// one is through in milliseconds, so those are the ones that somebody holds open to keep others out.
-    pub fn handshake(self: &Arc<Self>) -> (Handshake, AbortRegistration) {
+    /// A handshake begins. If there are too many, one is given up for it: of the source that has most of them the one
+    /// that has lasted longest. An honest one is through in milliseconds, so those are the ones that somebody holds
+    /// open to keep others out.
+    pub fn handshake(self: &Arc<Self>, address: IpAddr) -> (Handshake, AbortRegistration) {
         let (abort, registration) = AbortHandle::new_pair();
         let mut state = self.state();
         if state.handshakes.len() >= self.max_handshakes
-            && let Some((_, longest)) = state.handshakes.pop_first()
+            && let Some(number) = state.most_suspicious()
+            && let Some((_, longest)) = state.handshakes.remove(&number)
         {
             longest.abort();
         }
         state.begun += 1;
         let number = state.begun;
-        state.handshakes.insert(number, abort);
+        state.handshakes.insert(number, (source(address), abort));
         (Handshake { gate: Arc::clone(self), number }, registration)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// Only asked when all places are taken, so nothing is counted before.
+    fn most_suspicious(&self) -> Option<u64> {
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        for (source, _) in self.handshakes.values() {
+            *counts.entry(*source).or_default() += 1;
+        }
+        let most = counts.values().max()?;
+        self.handshakes.iter().find(|(_, (source, _))| counts[source] == *most).map(|(number, _)| *number)
     }
 }
 
@@ -197,17 +213,32 @@ mod tests {
     async fn the_longest_handshake_makes_room_for_a_new_one() {
         let gate = Gate::new(100, None, 2);
         let lasting = |registration: AbortRegistration| Abortable::new(pending::<()>(), registration);
-        let (first, registration) = gate.handshake();
+        let gate_handshake = |from: &str| gate.handshake(ip(from));
+        let (first, registration) = gate_handshake("10.0.0.1");
         let first_ends = lasting(registration);
-        let (second, registration) = gate.handshake();
+        let (second, registration) = gate_handshake("10.0.0.1");
         drop((second, registration));
-        let (_third, registration) = gate.handshake();
+        let (_third, registration) = gate_handshake("10.0.0.1");
         let third = lasting(registration);
         assert!(!first_ends.is_aborted());
-        let _fourth = gate.handshake();
+        let _fourth = gate_handshake("10.0.0.1");
         assert!(first_ends.await.is_err());
         assert!(!third.is_aborted());
         drop(first);
         assert_eq!(gate.state().handshakes.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn who_opens_many_handshakes_loses_his_own_and_not_an_older_one_of_somebody_else() {
+        let gate = Gate::new(100, None, 3);
+        let lasting = |registration: AbortRegistration| Abortable::new(pending::<()>(), registration);
+        let (_slow, registration) = gate.handshake(ip("192.0.2.1"));
+        let slow = lasting(registration);
+        let (_one, registration) = gate.handshake(ip("10.0.0.1"));
+        let one = lasting(registration);
+        let _two = gate.handshake(ip("10.0.0.1"));
+        let _three = gate.handshake(ip("10.0.0.1"));
+        assert!(one.await.is_err());
+        assert!(!slow.is_aborted());
     }
 }
