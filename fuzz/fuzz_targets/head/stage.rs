@@ -55,7 +55,7 @@ impl Stage {
             .with_writer(std::io::sink)
             .init();
         // Without Rust's own `main` nobody has seen to it that a socket which is gone is an error and no signal.
-        signal(SignalKind::pipe()).expect("a handler");
+        drop(signal(SignalKind::pipe()).expect("a handler"));
         let pki = Pki::generate(&[]).expect("certificates");
         let folder = tempfile::tempdir().expect("a folder");
         pki.write(folder.path(), false).expect("files");
