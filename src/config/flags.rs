@@ -38,7 +38,8 @@ Keys that only the file has:
   maxHeaderBytes            the longest head of a request
   headerReadTimeout         a head that takes longer to arrive is given up
   tlsHandshakeTimeout       a handshake with a client that takes longer is given up
-  maxHandshakes             handshakes with clients at the same time; others wait
+  maxHandshakes             handshakes with clients at the same time; one more, and the longest of
+                            the address that has most of them is given up
   reloadCheckInterval       how often this file and all that it names are looked at for changes";
 
 /// Everything that `serve` can be told on the command line; `config check` and `config print` take the same.

@@ -1,5 +1,6 @@
 //! New certificates for a pool that is in use.
 
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -127,17 +128,21 @@ async fn a_connection_that_was_being_opened_takes_no_request_any_more() {
 async fn no_request_is_lost_while_keys_change_all_the_time() {
     let server = telling(&["h2"], &Watchers::default()).await;
     let pool = server.pool(Settings { max_connections: 4, ..Settings::default() });
+    let answered = AtomicUsize::new(0);
     let asking = join_all((0..20).map(|_| async {
         for _ in 0..20 {
             let number = text(pool.send(get("/")).await.unwrap()).await;
             assert!(number.parse::<usize>().is_ok());
+            answered.fetch_add(1, SeqCst);
         }
     }));
     let rekeying = async {
         for _ in 0..20 {
             pool.rekey(key(&server.ca, Alpn::H2OrHttp11));
             let before = server.accepted.get();
-            until("somebody came anew", || server.accepted.get() > before || pool.stats().live > 0).await;
+            // Unless nobody asks any more.
+            let anew = || server.accepted.get() > before || pool.stats().live > 0;
+            until("somebody came anew", || anew() || answered.load(SeqCst) == 400).await;
         }
     };
     soon(async { tokio::join!(asking, rekeying) }).await;
