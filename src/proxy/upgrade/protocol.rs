@@ -72,7 +72,10 @@ pub(super) fn is_asked(version: Version, headers: &HeaderMap) -> bool {
 /// Takes a bearer token out of `Sec-WebSocket-Protocol`; what else is offered there stays.
 pub fn remove_token(headers: &mut HeaderMap) {
     let name = header::SEC_WEBSOCKET_PROTOCOL;
-    let is_token = |word: &&[u8]| word.starts_with(WEBSOCKET_BEARER.as_bytes());
+    // Anywhere in a word: kube-apiserver takes off blanks of Unicode before it looks how one begins.
+    let is_token = |word: &&[u8]| {
+        word.windows(WEBSOCKET_BEARER.len()).any(|begins| begins == WEBSOCKET_BEARER.as_bytes())
+    };
     if !words(headers, &name).any(|word| is_token(&word)) {
         return;
     }
@@ -161,6 +164,10 @@ mod tests {
         headers.insert("sec-websocket-protocol", line(&offered));
         remove_token(&mut headers);
         assert_eq!(headers["sec-websocket-protocol"], line(b"\xe9"));
+        headers
+            .insert("sec-websocket-protocol", line(format!("\u{a0}{WEBSOCKET_BEARER}c2VjcmV0").as_bytes()));
+        remove_token(&mut headers);
+        assert_eq!(headers.get("sec-websocket-protocol"), None, "kube-apiserver reads it");
 
         headers.insert("connection", line(b"\xe9, Upgrade"));
         headers.insert("upgrade", line(b"h2c"));
