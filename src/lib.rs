@@ -34,6 +34,11 @@
 //! ([`tls::server`]) and connections to servers ([`servers::pool`]) go by. While we run, files that change go the same
 //! way: all is built before anything is swapped, and a request keeps the policy that it began with.
 //!
+//! # The end
+//!
+//! At a signal [`drain`] goes through its phases and everybody follows: readiness fails, clients are told to go
+//! elsewhere, nobody is accepted any more, and at last what has no end of its own is ended as if it were complete.
+//!
 //! # Floors
 //!
 //! An arrow between modules only goes down:
@@ -43,15 +48,15 @@
 //! app         the one place where everything is wired; main and the tests both call it
 //! config      flags, environment and file become one checked configuration
 //! ops         access · admin · metrics · readiness · telemetry
-//! proxy       listener · admit · caller · route · forward · authorize · headers · home · upgrade
+//! proxy       listener · admit · caller · route · forward · authorize · headers · home · upgrade · policy
 //! discovery   catalog · refresh · fetch · merge · order · render · serve
 //! servers     source · health · pool · pick
 //! tls         server · client · certificate
 //! api         gvr · request info · discovery types · media types · Status · users: no I/O, no clock
 //! ```
 //!
-//! Below all of them: [`body`], [`descriptors`], [`drain`], [`limits`], [`metrics`], [`redact`]. Beside the house, using only what is pure:
-//! [`pki`] and [`embedded`], the API server in memory that the demo and the tests share.
+//! Below all of them: [`batched`], [`body`], [`descriptors`], [`drain`], [`limits`], [`metrics`], [`redact`]. Beside the
+//! house, using only what is pure: [`pki`] and [`embedded`], the API server in memory that the demo and the tests share.
 //!
 //! # Invariants
 //!
