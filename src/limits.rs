@@ -69,7 +69,7 @@ pub const STREAM_WINDOW: u32 = 256 * 1024;
 /// As [`STREAM_WINDOW`], for all streams of an HTTP/2 connection together.
 pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// Default. Requests that are not long-running end after this. A backstop behind the server's own 60 s
+/// Default. The answer to a request that is not long-running has to begin by then. A backstop behind the server's own 60 s
 /// (kube-apiserver `--request-timeout`), so that normally the server's answer is the one that is seen.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(75);
 
