@@ -1,7 +1,7 @@
 //! The path of a request, top to bottom.
 //!
 //! listener → TLS → [`admit`] → [`caller`] → request info → [`route`] → [`forward`], or for discovery
-//! [`authorize`] and the merged document. A connection that the server switched to another protocol goes on as a
+//! [`authorize`] and the merged document (`documents`). A connection that the server switched to another protocol goes on as a
 //! tunnel ([`upgrade`]).
 
 use std::{
@@ -15,13 +15,14 @@ use rustls_pki_types::UnixTime;
 
 use crate::{
     api::{
-        media_type::{DiscoveryForm, Media},
+        discovery::DiscoveryPath,
+        media_type::DiscoveryForm,
         request_info::{self, RequestInfo},
         status::{Encoding, Status},
     },
     body::{self, Body},
     discovery::{
-        catalog::{Book, Catalog, DiscoveryPath},
+        catalog::{Book, Catalog},
         refresh::Refresh,
     },
     drain, limits,
@@ -35,6 +36,7 @@ use crate::{
 pub mod admit;
 pub mod authorize;
 pub mod caller;
+mod documents;
 pub mod forward;
 pub mod headers;
 pub mod home;
@@ -148,8 +150,8 @@ impl Proxy {
         let seat = if long_running { None } else { self.seat(&exchange)? };
         // Pinned where it is, for `timeout` would keep another copy of all that is inside.
         let answered = pin!(async {
-            match self.merged_discovery(&decoded, &exchange) {
-                Some((path, form)) => self.discovery(path, form, &exchange, record).await,
+            match self.wanted(&decoded, &exchange) {
+                Some(wanted) => self.document(wanted, &exchange, record).await,
                 None => self.forward(&info, &decoded, exchange, body, record).await,
             }
         });
@@ -221,26 +223,6 @@ impl Proxy {
         Ok(Exchange { policy, method, uri, headers, caller, home, peer_proxied, upgrade: None })
     }
 
-    /// Whether this is a request that the merged document answers.
-    fn merged_discovery(&self, path: &str, exchange: &Exchange) -> Option<(DiscoveryPath, DiscoveryForm)> {
-        if !exchange.policy.settings.merge
-            || exchange.upgrade.is_some()
-            || !matches!(exchange.method, Method::GET | Method::HEAD)
-        {
-            return None;
-        }
-        let path = DiscoveryPath::of(path)?;
-        let form = DiscoveryForm::of_headers(&exchange.headers);
-        match form {
-            DiscoveryForm::AggregatedV2 { nopeer: false, media: Media::Json, .. } => Some((path, form)),
-            DiscoveryForm::AggregatedV2 { nopeer: true, .. } => {
-                self.metrics.discovery.nopeer();
-                None
-            }
-            _ => None,
-        }
-    }
-
     fn situation(
         &self,
         info: &RequestInfo<'_>,
@@ -290,8 +272,8 @@ impl Proxy {
 
 /// Home's own document cannot come from anybody else.
 fn asks_for_nopeer(path: &str, headers: &HeaderMap) -> bool {
-    DiscoveryPath::of(path).is_some()
-        && matches!(DiscoveryForm::of_headers(headers), DiscoveryForm::AggregatedV2 { nopeer: true, .. })
+    matches!(DiscoveryPath::of(path), Some(DiscoveryPath::Root(_)))
+        && matches!(DiscoveryForm::of_headers(headers), DiscoveryForm::Aggregated { nopeer: true, .. })
 }
 
 fn bad_path(error: request_info::PathError) -> Status {

@@ -10,6 +10,8 @@
 
 mod extra;
 mod go_json;
+pub mod legacy;
+mod path;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +22,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use self::extra::Extra;
 pub use self::go_json::{to_go_json, to_go_json_pretty};
+pub use self::path::{DiscoveryPath, Tree};
 
 /// The `kind` of the document.
 pub const KIND: &str = "APIGroupDiscoveryList";

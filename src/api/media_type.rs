@@ -14,7 +14,7 @@ use http::header::{ACCEPT, USER_AGENT};
 use self::accept::Clause;
 use super::discovery::{GROUP, KIND, VERSION};
 
-/// An encoding of Kubernetes objects that kube-apiserver offers (CBOR is behind a gate that is off).
+/// An encoding of Kubernetes objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Media {
     /// `application/json`
@@ -23,13 +23,17 @@ pub enum Media {
     Yaml,
     /// `application/vnd.kubernetes.protobuf`
     Protobuf,
+    /// `application/cbor`, behind a gate (`CBORServingAndStorage`) that is off by default.
+    Cbor,
 }
 
 /// Which form of discovery a request for `/apis` or `/api` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiscoveryForm {
-    /// Aggregated discovery v2.
-    AggregatedV2 {
+    /// Aggregated discovery.
+    Aggregated {
+        /// The version of the document's type.
+        version: AggregatedVersion,
         /// `profile=nopeer`: the server's own list, not the merged one.
         nopeer: bool,
         /// The encoding.
@@ -44,6 +48,15 @@ pub enum DiscoveryForm {
     },
     /// Nothing that is offered; kube-apiserver answers 406.
     NotAcceptable,
+}
+
+/// A version of aggregated discovery's own type. They differ in nothing but their name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AggregatedVersion {
+    /// Since Kubernetes 1.30.
+    V2,
+    /// From Kubernetes 1.26 to 1.34.
+    V2Beta1,
 }
 
 /// Aggregated discovery v2 in JSON.
@@ -73,6 +86,7 @@ impl Media {
             Self::Json => "application/json",
             Self::Yaml => "application/yaml",
             Self::Protobuf => "application/vnd.kubernetes.protobuf",
+            Self::Cbor => "application/cbor",
         }
     }
 
@@ -101,7 +115,8 @@ impl DiscoveryForm {
         let clauses = accept::parse(&header);
         let aggregated = clauses.iter().find_map(|clause| {
             let media = usable(clause, is_aggregated_v2)?;
-            Some(Self::AggregatedV2 {
+            Some(Self::Aggregated {
+                version: AggregatedVersion::V2,
                 nopeer: clause.parameter("profile") == Some("nopeer"),
                 media,
                 pretty: clause.parameter("pretty") == Some("1"),

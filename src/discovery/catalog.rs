@@ -12,7 +12,7 @@ use super::{
     render::Rendered,
 };
 use crate::{
-    api::request_info::RequestInfo,
+    api::{discovery::Tree, request_info::RequestInfo},
     servers::source::{Fleet, ServerSet},
 };
 
@@ -20,7 +20,7 @@ mod document;
 mod index;
 mod knowledge;
 
-pub use document::{DiscoveryPath, Document, Part};
+pub use document::{Document, Lists, Part};
 use index::Index;
 pub use index::Serving;
 pub use knowledge::{Fetch, Freshness, Knowledge};
@@ -94,11 +94,11 @@ impl Catalog {
         info.is_resource && index::is_listable(&info.verb)
     }
 
-    /// The merged document of a path.
-    pub fn merged(&self, path: DiscoveryPath) -> Option<&Rendered> {
-        match path {
-            DiscoveryPath::Api => self.api.as_ref(),
-            DiscoveryPath::Apis => self.apis.as_ref(),
+    /// The merged document of a tree.
+    pub fn merged(&self, tree: Tree) -> Option<&Rendered> {
+        match tree {
+            Tree::Api => self.api.as_ref(),
+            Tree::Apis => self.apis.as_ref(),
         }
     }
 }

@@ -7,10 +7,10 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use tokio::time;
 
-use super::catalog::{DiscoveryPath, Document, Part};
+use super::catalog::{Document, Part};
 use crate::{
     api::{
-        discovery::{GroupDiscoveryList, ParseError},
+        discovery::{GroupDiscoveryList, ParseError, Tree},
         media_type,
         user::UserInfo,
     },
@@ -135,19 +135,24 @@ impl Fetcher {
         known: Option<&Document>,
     ) -> Result<Option<Document>, FetchError> {
         let part = |path| self.part(server, path, known.map(|known| known.part(path)));
-        let (api, apis) = tokio::try_join!(part(DiscoveryPath::Api), part(DiscoveryPath::Apis))?;
+        let (api, apis) = tokio::try_join!(part(Tree::Api), part(Tree::Apis))?;
         if let (None, None, Some(_)) = (&api, &apis, known) {
             return Ok(None);
         }
         let old = known.cloned().unwrap_or_default();
         let version = self.version(server).await.or(old.version);
-        Ok(Some(Document { api: api.unwrap_or(old.api), apis: apis.unwrap_or(old.apis), version }))
+        Ok(Some(Document {
+            api: api.unwrap_or(old.api),
+            apis: apis.unwrap_or(old.apis),
+            version,
+            lists: old.lists,
+        }))
     }
 
     async fn part(
         &self,
         server: &Arc<Server>,
-        path: DiscoveryPath,
+        path: Tree,
         known: Option<&Part>,
     ) -> Result<Option<Part>, FetchError> {
         let path = path.as_str();

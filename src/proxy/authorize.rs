@@ -4,7 +4,7 @@
 //! passed on and never remembered. A body that comes with the yes is thrown away: nothing that a caller's
 //! request brought back enters the catalog.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header, uri::Scheme};
 use moka::sync::Cache;
@@ -16,18 +16,26 @@ use super::{
     record::Record,
 };
 use crate::{
-    api::{
-        media_type::{self, DiscoveryForm},
-        status::Status,
-    },
+    api::status::Status,
     body::{self, Body},
-    discovery::{catalog::DiscoveryPath, refresh::Trigger, serve},
     limits,
     servers::TokenHash,
 };
 
 /// Who was lately allowed to read what, by a keyed hash.
 pub struct Authorizations(Cache<TokenHash, ()>);
+
+/// What home is asked, as the caller: `GET` of a path.
+pub(super) struct Question<'a> {
+    /// The path as it goes out, without a query.
+    pub(super) path: &'a str,
+    /// What to ask for. Nobody reads the answer's body.
+    pub(super) accept: &'static str,
+    /// By a server's number, the ETag of what we have from there, so that it need not send that again.
+    pub(super) etag: &'a (dyn Fn(usize) -> Option<String> + Sync),
+    /// Called with the number of a server that has something else now.
+    pub(super) changed: &'a (dyn Fn(usize) + Sync),
+}
 
 /// Headers of the caller that the question carries beside its credentials.
 const CARRIED: [header::HeaderName; 3] =
@@ -44,40 +52,14 @@ impl Authorizations {
 }
 
 impl Proxy {
-    /// Answers a request for the merged document of `/api` or `/apis`.
-    pub(super) async fn discovery(
-        &self,
-        path: DiscoveryPath,
-        form: DiscoveryForm,
-        exchange: &Exchange,
-        record: &mut Record,
-    ) -> Result<Response<Body>, Status> {
-        record.reason = "merged-discovery";
-        if let Some(refusal) = self.authorize(path, exchange, record).await? {
-            return Ok(refusal);
-        }
-        let catalog = self.book.catalog();
-        let Some(document) = catalog.merged(path) else {
-            return Err(Status::unavailable(
-                "no API server's discovery is known yet (see /debug/servers on the admin address)",
-            )
-            .retry_after(limits::RETRY_AFTER_SECONDS));
-        };
-        let last = self.served_generation.swap(catalog.generation, Ordering::Relaxed);
-        self.metrics.discovery.merged(last == catalog.generation);
-        let pretty = matches!(form, DiscoveryForm::AggregatedV2 { pretty: true, .. })
-            || media_type::wants_pretty(exchange.uri.query(), &exchange.headers);
-        Ok(serve::respond(document, &exchange.method, &exchange.headers, pretty))
-    }
-
     /// `None` is a yes; otherwise what home, or who stands in for it, says instead.
-    async fn authorize(
+    pub(super) async fn authorize(
         &self,
-        path: DiscoveryPath,
+        question: &Question<'_>,
         exchange: &Exchange,
         record: &mut Record,
     ) -> Result<Option<Response<Body>>, Status> {
-        let key = self.authorization_key(path, exchange);
+        let key = self.authorization_key(question.path, exchange);
         if self.authorizations.0.contains_key(&key) {
             self.metrics.discovery.authorized("cached");
             return Ok(None);
@@ -87,13 +69,12 @@ impl Proxy {
         for number in self.authorities(exchange) {
             let server = self.fleet.get(number);
             let rerouted = number != exchange.home;
-            let known = self.book.catalog().servers[number].document.clone();
-            let etag = known.and_then(|known| known.part(path).etag.clone());
+            let etag = (question.etag)(number);
             let attempt = Attempt { server, rerouted, long_running: false };
             record.attempts += 1;
             record.server = Some(number);
-            let question = question(path, exchange, etag.as_deref());
-            let response = match self.send(exchange, attempt, question, record).await {
+            let request = question.request(exchange, etag.as_deref())?;
+            let response = match self.send(exchange, attempt, request, record).await {
                 Ok(response) => response,
                 Err(Failure::Refused(status)) => return Err(status),
                 Err(Failure::Send(error)) => {
@@ -102,11 +83,12 @@ impl Proxy {
                 }
             };
             match response.status() {
-                StatusCode::NOT_MODIFIED => {}
+                // What it doesn't serve it has authorized before it looked.
+                StatusCode::NOT_MODIFIED | StatusCode::NOT_FOUND | StatusCode::NOT_ACCEPTABLE => {}
                 StatusCode::OK => {
                     let now = response.headers().get(header::ETAG).map(HeaderValue::as_bytes);
-                    if now != etag.as_deref().map(str::as_bytes) {
-                        self.refresh[number].ask(Trigger::Changed);
+                    if now.is_some() && now != etag.as_deref().map(str::as_bytes) {
+                        (question.changed)(number);
                     }
                 }
                 // It cannot say. The next one may, and if none can, the first one's words pass.
@@ -129,7 +111,7 @@ impl Proxy {
         }
         Err(Status::unavailable(format!(
             "no API server could say whether the caller may read {}; tried: {}",
-            path.as_str(),
+            question.path,
             errors.join("; ")
         ))
         .retry_after(limits::RETRY_AFTER_SECONDS))
@@ -149,9 +131,9 @@ impl Proxy {
     }
 
     /// Over everything that the answer may depend on.
-    fn authorization_key(&self, path: DiscoveryPath, exchange: &Exchange) -> TokenHash {
+    fn authorization_key(&self, path: &str, exchange: &Exchange) -> TokenHash {
         let home = exchange.home.to_be_bytes();
-        let mut parts: Vec<&[u8]> = vec![&home, path.as_str().as_bytes(), exchange.caller.kind().as_bytes()];
+        let mut parts: Vec<&[u8]> = vec![&home, path.as_bytes(), exchange.caller.kind().as_bytes()];
         match &exchange.caller {
             Caller::FrontProxy(user) | Caller::Certificate(user) => {
                 parts.extend([user.name.as_bytes(), user.uid.as_bytes()]);
@@ -175,29 +157,35 @@ impl Proxy {
     }
 }
 
-/// `GET` of home's own document, as the caller.
-fn question(path: DiscoveryPath, exchange: &Exchange, etag: Option<&str>) -> Request<Body> {
-    let mut request = Request::new(body::empty());
-    *request.method_mut() = Method::GET;
-    let mut target = exchange.uri.clone().into_parts();
-    target.scheme = Some(Scheme::HTTPS);
-    target.path_and_query = Some(http::uri::PathAndQuery::from_static(path.as_str()));
-    // An authority that a URI was made of makes another one.
-    *request.uri_mut() = Uri::from_parts(target).unwrap_or_else(|_| Uri::from_static(path.as_str()));
-    let headers = request.headers_mut();
-    headers.insert(header::ACCEPT, HeaderValue::from_static(media_type::ACCEPT_NOPEER));
-    if let Some(etag) = etag.and_then(|etag| HeaderValue::from_str(etag).ok()) {
-        headers.insert(header::IF_NONE_MATCH, etag);
-    }
-    for name in CARRIED.into_iter().chain([header::AUTHORIZATION, super::headers::PEER_PROXIED]) {
-        for value in exchange.headers.get_all(&name) {
+// === impl Question ===
+
+impl Question<'_> {
+    fn request(&self, exchange: &Exchange, etag: Option<&str>) -> Result<Request<Body>, Status> {
+        let bad = |error: &dyn std::fmt::Display| Status::bad_request(error.to_string());
+        let mut request = Request::new(body::empty());
+        *request.method_mut() = Method::GET;
+        let mut target = exchange.uri.clone().into_parts();
+        target.scheme = Some(Scheme::HTTPS);
+        target.path_and_query = Some(self.path.parse().map_err(|error| bad(&error))?);
+        *request.uri_mut() = match target.authority {
+            Some(_) => Uri::from_parts(target).map_err(|error| bad(&error))?,
+            None => self.path.parse().map_err(|error| bad(&error))?,
+        };
+        let headers = request.headers_mut();
+        headers.insert(header::ACCEPT, HeaderValue::from_static(self.accept));
+        if let Some(etag) = etag.and_then(|etag| HeaderValue::from_str(etag).ok()) {
+            headers.insert(header::IF_NONE_MATCH, etag);
+        }
+        for name in CARRIED.into_iter().chain([header::AUTHORIZATION, super::headers::PEER_PROXIED]) {
+            for value in exchange.headers.get_all(&name) {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        for (name, value) in impersonation(exchange) {
             headers.append(name.clone(), value.clone());
         }
+        Ok(request)
     }
-    for (name, value) in impersonation(exchange) {
-        headers.append(name.clone(), value.clone());
-    }
-    request
 }
 
 fn impersonation(exchange: &Exchange) -> impl Iterator<Item = (&header::HeaderName, &HeaderValue)> {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use kube_peer_proxy::api::discovery::{GroupDiscoveryList, to_go_json};
-use kube_peer_proxy::api::media_type::{DiscoveryForm, Media};
+use kube_peer_proxy::api::media_type::{AggregatedVersion, DiscoveryForm, Media};
 use kube_peer_proxy::discovery::merge::{Source, merge};
 use kube_peer_proxy::discovery::render::Rendered;
 use serde_json::{Value, json};
@@ -129,13 +129,23 @@ fn the_accept_header_is_read_as_kube_apiserver_reads_it() {
         let pretty = case.get("pretty") == Some(&json!(true));
         let accept = case["accept"].as_str().unwrap();
         let mut form = DiscoveryForm::of(Some(accept.as_bytes()));
-        if let DiscoveryForm::AggregatedV2 { media: Media::Yaml | Media::Protobuf, pretty, .. } = &mut form {
+        if let DiscoveryForm::Aggregated { media: Media::Yaml | Media::Protobuf, pretty, .. } = &mut form {
             // Only JSON can be pretty, so the vectors can't tell.
             *pretty = false;
         }
         let expected = match case["form"].as_str().unwrap() {
-            "merged" => DiscoveryForm::AggregatedV2 { nopeer: false, media: media(), pretty },
-            "nopeer" => DiscoveryForm::AggregatedV2 { nopeer: true, media: media(), pretty },
+            "merged" => DiscoveryForm::Aggregated {
+                version: AggregatedVersion::V2,
+                nopeer: false,
+                media: media(),
+                pretty,
+            },
+            "nopeer" => DiscoveryForm::Aggregated {
+                version: AggregatedVersion::V2,
+                nopeer: true,
+                media: media(),
+                pretty,
+            },
             "unaggregated" => DiscoveryForm::Unaggregated { media: media() },
             "notAcceptable" => DiscoveryForm::NotAcceptable,
             other => panic!("unknown form {other}"),

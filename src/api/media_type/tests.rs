@@ -1,7 +1,7 @@
 use http::HeaderMap;
 use http::header::{ACCEPT, HeaderValue, USER_AGENT};
 
-use super::{DiscoveryForm, Media, negotiate, wants_pretty};
+use super::{AggregatedVersion, DiscoveryForm, Media, negotiate, wants_pretty};
 
 const V2: &str = "g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 const V2BETA1: &str = "g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
@@ -12,7 +12,7 @@ const MERGED: DiscoveryForm = aggregated(false, Media::Json);
 const NOPEER: DiscoveryForm = aggregated(true, Media::Json);
 
 const fn aggregated(nopeer: bool, media: Media) -> DiscoveryForm {
-    DiscoveryForm::AggregatedV2 { nopeer, media, pretty: false }
+    DiscoveryForm::Aggregated { version: AggregatedVersion::V2, nopeer, media, pretty: false }
 }
 
 /// `json;v2` and the like stand for the long forms.
@@ -24,7 +24,12 @@ fn form(short: &str) -> DiscoveryForm {
 
 #[test]
 fn accept_is_read_as_kube_apiserver_was_seen_to_read_it() {
-    let pretty = DiscoveryForm::AggregatedV2 { nopeer: false, media: Media::Json, pretty: true };
+    let pretty = DiscoveryForm::Aggregated {
+        version: AggregatedVersion::V2,
+        nopeer: false,
+        media: Media::Json,
+        pretty: true,
+    };
     let table = [
         ("", PLAIN),
         ("*/*", PLAIN),

@@ -1,7 +1,9 @@
 //! What one server said that it serves.
 
+use std::{collections::HashMap, sync::Arc};
+
 use super::index;
-use crate::api::discovery::GroupDiscoveryList;
+use crate::api::discovery::{GroupDiscoveryList, Tree, legacy::ServerAddress};
 
 /// What one server said that it serves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +14,17 @@ pub struct Document {
     pub apis: Part,
     /// `major.minor` of `/version`.
     pub version: Option<(u32, u32)>,
+    /// What only its unaggregated lists say.
+    pub lists: Arc<Lists>,
+}
+
+/// What a server's unaggregated lists say and its aggregated documents do not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lists {
+    /// Of `/api`: where clients find the server.
+    pub addresses: Vec<ServerAddress>,
+    /// By group-version (`apps/v1`, `v1`) and resource, the storage version hash.
+    pub hashes: HashMap<String, Arc<HashMap<String, String>>>,
 }
 
 /// One of the two discovery documents of a server.
@@ -23,44 +36,14 @@ pub struct Part {
     pub etag: Option<String>,
 }
 
-/// The two paths of aggregated discovery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DiscoveryPath {
-    /// The core group.
-    Api,
-    /// All other groups.
-    Apis,
-}
-
-// === impl DiscoveryPath ===
-
-impl DiscoveryPath {
-    /// Exactly `/api` or `/apis`, as upstream: with a trailing slash it is another handler.
-    pub fn of(path: &str) -> Option<Self> {
-        match path {
-            "/api" => Some(Self::Api),
-            "/apis" => Some(Self::Apis),
-            _ => None,
-        }
-    }
-
-    /// The path itself.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Api => "/api",
-            Self::Apis => "/apis",
-        }
-    }
-}
-
 // === impl Document ===
 
 impl Document {
-    /// The part for a path.
-    pub fn part(&self, path: DiscoveryPath) -> &Part {
-        match path {
-            DiscoveryPath::Api => &self.api,
-            DiscoveryPath::Apis => &self.apis,
+    /// The part for a tree.
+    pub fn part(&self, tree: Tree) -> &Part {
+        match tree {
+            Tree::Api => &self.api,
+            Tree::Apis => &self.apis,
         }
     }
 
