@@ -145,6 +145,7 @@ impl Fetcher {
             api: api.unwrap_or(old.api),
             apis: apis.unwrap_or(old.apis),
             version,
+            cbor: old.cbor,
             lists: old.lists,
         }))
     }

@@ -14,6 +14,8 @@ pub struct Document {
     pub apis: Part,
     /// `major.minor` of `/version`.
     pub version: Option<(u32, u32)>,
+    /// Whether it offers CBOR.
+    pub cbor: bool,
     /// What only its unaggregated lists say.
     pub lists: Arc<Lists>,
 }
