@@ -123,8 +123,8 @@ impl Encoded {
 impl Etag {
     /// The tag of what was written as JSON of version v2: SHA-512 over Go's JSON of the list without `kind` and
     /// `apiVersion` (upstream: `k8s.io/apiserver/pkg/endpoints/discovery/aggregated/etag.go`).
-    pub fn of(json: &Encoded) -> Self {
-        let body = json.plain.strip_suffix(b"\n").unwrap_or(&json.plain);
+    pub fn of(json: &[u8]) -> Self {
+        let body = json.strip_suffix(b"\n").unwrap_or(json);
         let mut hash = Sha512::new();
         hash.update(b"{");
         hash.update(body.strip_prefix(TYPED_START).expect("a document starts with its type"));

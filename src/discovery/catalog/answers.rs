@@ -288,7 +288,7 @@ impl Merged {
         let json = v2.encodings.get_or_write(Encoding::new(Media::Json, false), || {
             encoding::encode(Object::Aggregated(&list, AggregatedVersion::V2), Media::Json, false)
         });
-        let etag = Etag::of(json);
+        let etag = Etag::of(json.body());
         let number = |(number, name): (usize, &str)| (name.into(), number);
         let numbers = list.items.iter().map(|group| group.name()).enumerate().map(number).collect();
         let groups = list.items.iter().map(|group| Group {
@@ -299,3 +299,6 @@ impl Merged {
         Self { list, etag, v2, v2beta1: Written::default(), root: Written::default(), numbers, groups }
     }
 }
+
+#[cfg(test)]
+mod tests;

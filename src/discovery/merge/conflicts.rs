@@ -166,3 +166,6 @@ pub(super) fn contradict(one: &ResourceDiscovery, other: &ResourceDiscovery) -> 
             same.is_some_and(|other| kinds(&sub.response_kind, &other.response_kind))
         })
 }
+
+#[cfg(test)]
+mod tests;
