@@ -153,6 +153,12 @@ fn strings_that_yaml_reads_as_something_else_are_quoted() {
         "1.",
         "+1",
         "-",
+        "*",
+        "[::1]:6443",
+        "127.0.0.1:6443",
+        "a.example.com:443",
+        "0.0.0.0/0",
+        "8aSe+NMegvE=",
     ];
     let mut list: ApiResourceList =
         serde_json::from_value(json!({"groupVersion": "g/v1", "resources": [{"name": "r"}]})).unwrap();
@@ -163,6 +169,12 @@ fn strings_that_yaml_reads_as_something_else_are_quoted() {
     let text = String::from_utf8(yaml).unwrap();
     for word in ["no", "y", "on", "null", "~", "", "1e5", "12:30"] {
         assert!(text.contains(&format!("\n  - \"{word}\"\n")), "{word}: {text}");
+    }
+    for word in ["*", "*y", "[::1]:6443"] {
+        assert!(text.contains(&format!("\n  - '{word}'\n")), "{word}: {text}");
+    }
+    for word in ["127.0.0.1:6443", "a.example.com:443", "0.0.0.0/0", "8aSe+NMegvE="] {
+        assert!(text.contains(&format!("\n  - {word}\n")), "{word}: {text}");
     }
 }
 
