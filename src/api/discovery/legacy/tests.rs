@@ -1,11 +1,12 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::{
-    ApiGroup, ApiGroupList, ApiResourceList, ApiVersions, List, ListError, group, group_discovery,
-    group_list, resource_list, version_discovery,
+    ApiGroup, ApiGroupList, ApiResource, ApiResourceList, ApiVersions, List, ListError, group,
+    group_discovery, group_list, resource_list, version_discovery,
 };
 use crate::api::discovery::{Freshness, GroupDiscoveryList, ResponseKind, VersionDiscovery, to_go_json};
 
@@ -245,4 +246,46 @@ fn a_large_list_is_read_whole() {
     let listed = version_discovery("v1", &rows(&wide.iter().map(String::as_str).collect::<Vec<_>>()));
     let found: HashSet<String> = names(&listed).into_iter().collect();
     assert_eq!(found, wide.into_iter().collect());
+}
+
+proptest! {
+    /// Whatever a server lists, both forms of ours say the same.
+    #[test]
+    fn lists_and_documents_say_the_same(list in any_rows()) {
+        let listed = version_discovery("v1", &list);
+        let mut ours = resource_list("g", &listed, |_| None);
+        let said: HashSet<&str> = list.resources.iter().map(|row| row.name.as_str()).collect();
+        let mut names = HashSet::new();
+        for row in &ours.resources {
+            prop_assert!(names.insert(row.name.as_str()) && said.contains(row.name.as_str()), "{:?}", row);
+        }
+        for row in &list.resources {
+            let odd = row.name.split_once('/').map_or(row.name.is_empty(), |(a, b)| a.is_empty() || b.is_empty());
+            let first = list.resources.iter().find(|other| other.name == row.name).unwrap();
+            let idle = !row.name.contains('/') && first.kind.is_empty() && first.verbs.as_ref().is_none_or(Vec::is_empty);
+            prop_assert_eq!(names.contains(row.name.as_str()), !odd && !idle, "{:?}", row);
+        }
+        let mut again = resource_list("g", &version_discovery("v1", &ours), |_| None);
+        for list in [&mut ours, &mut again] {
+            list.resources.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        prop_assert_eq!(again, ours);
+    }
+}
+
+fn any_rows() -> impl Strategy<Value = ApiResourceList> {
+    let verbs = prop_oneof![Just(None), Just(Some(vec![])), Just(Some(vec!["get".to_owned()]))];
+    let row = ("[ab/]{0,4}", any::<bool>(), "[gk]?", "(v1)?", "K?", verbs).prop_map(
+        |(name, namespaced, group, version, kind, verbs)| ApiResource {
+            name,
+            namespaced,
+            group,
+            version,
+            kind,
+            verbs,
+            ..ApiResource::default()
+        },
+    );
+    proptest::collection::vec(row, 0..8)
+        .prop_map(|resources| ApiResourceList { resources, ..ApiResourceList::default() })
 }
