@@ -20,7 +20,7 @@ mod document;
 mod index;
 mod knowledge;
 
-pub use document::{Document, Lists, Part};
+pub use document::{Document, Form, Forms, Lists, Part};
 use index::Index;
 pub use index::Serving;
 pub use knowledge::{Fetch, Freshness, Knowledge};
