@@ -102,17 +102,12 @@ async fn other(server: &Arc<Shared>, parts: &Parts, body: Incoming) -> Result<An
     if path == "/version" {
         return Ok(answer::json(StatusCode::OK, &server.version));
     }
-    if let Some(answer) = openapi::answer(&server.discovery, path) {
-        return Ok(answer);
+    if path.starts_with("/openapi/") {
+        return openapi::answer(server, parts).await;
     }
-    let context = serve_discovery::Context {
-        discovery: &server.discovery,
-        address: server.address(),
-        beta: server.beta_discovery,
-        fault: server.faults.of_discovery(),
-    };
-    let discovery = serve_discovery::answer(&context, path, &parts.headers);
-    discovery.unwrap_or_else(|| Ok(answer::page_not_found()))
+    serve_discovery::answer(server, path, &parts.headers)
+        .await
+        .unwrap_or_else(|| Ok(answer::page_not_found()))
 }
 
 #[expect(clippy::too_many_arguments, reason = "all that is known of the request")]

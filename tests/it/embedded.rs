@@ -4,7 +4,9 @@ mod auth;
 mod client;
 mod discovery;
 mod faults;
+mod forms;
 mod objects;
+mod openapi;
 mod watch;
 
 use std::net::SocketAddr;
