@@ -48,10 +48,7 @@ impl Form {
 /// Which of these media types (no parameters) the first `Accept` line asks for first; anything without a line.
 /// Upstream: the loops of `k8s.io/kube-openapi/pkg/handler`.
 pub(super) fn first_of(headers: &HeaderMap, offered: &[&str]) -> Option<usize> {
-    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).filter(|line| !line.is_empty());
-    let mut clauses: Vec<Clause<'_>> = accept.unwrap_or("*/*").split(',').map(Clause::parse).collect();
-    clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
-    clauses.iter().find_map(|clause| {
+    clauses(headers).iter().find_map(|clause| {
         let fits = |offered: &&str| {
             clause.media_type == *offered || matches!(clause.media_type, "*/*" | "application/*")
         };
@@ -59,7 +56,22 @@ pub(super) fn first_of(headers: &HeaderMap, offered: &[&str]) -> Option<usize> {
     })
 }
 
-struct Clause<'a> {
+/// The clauses of the first `Accept` line that JSON suits, the preferred ones first; as if it said `*/*` without one.
+pub(super) fn json_clauses(headers: &HeaderMap) -> Vec<Clause<'_>> {
+    let mut clauses = clauses(headers);
+    clauses.retain(Clause::is_json);
+    clauses
+}
+
+fn clauses(headers: &HeaderMap) -> Vec<Clause<'_>> {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).filter(|line| !line.is_empty());
+    let mut clauses: Vec<Clause<'_>> = accept.unwrap_or("*/*").split(',').map(Clause::parse).collect();
+    clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
+    clauses
+}
+
+/// One media range with its parameters.
+pub(super) struct Clause<'a> {
     media_type: &'a str,
     params: Vec<(&'a str, &'a str)>,
     quality: f32,
@@ -83,7 +95,8 @@ impl<'a> Clause<'a> {
         clause
     }
 
-    fn get(&self, key: &str) -> Option<&'a str> {
+    /// The value of a parameter; the last one counts.
+    pub(super) fn get(&self, key: &str) -> Option<&'a str> {
         self.params.iter().rev().find(|(name, _)| *name == key).map(|(_, value)| *value)
     }
 

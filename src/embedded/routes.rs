@@ -17,6 +17,7 @@ use super::objects::ObjectRequest;
 use super::selector::Selector;
 use super::shared::{Peer, Shared};
 use super::target::{Query, Target, authority, target_bytes};
+use super::view::View;
 use super::watch::Watch;
 use super::{health, openapi, review, serve_discovery, testing, upgrade};
 use crate::api::gvr::GroupVersionResource;
@@ -135,7 +136,9 @@ async fn resource(
     }
     let body = read(body).await?;
     let (store, headers) = (&server.store, &parts.headers);
-    let request = ObjectRequest { store, target, served: &served, query, headers, body: &body };
+    // A deletion answers with a `Status`, which has one shape only.
+    let view = if verb == "delete" { View::Whole } else { View::negotiate(headers, query, verb == "list")? };
+    let request = ObjectRequest { store, target, served: &served, query, headers, body: &body, view };
     if verb != "watch" {
         return request.answer(verb);
     }
@@ -145,6 +148,7 @@ async fn resource(
         selector: Selector::parse(query)?,
         api_version: request.api_version(),
         kind: served.kind.clone(),
+        view,
         bookmark_interval: server.bookmark_interval,
     };
     watch.answer(query)

@@ -7,6 +7,7 @@ mod faults;
 mod forms;
 mod objects;
 mod openapi;
+mod tables;
 mod watch;
 
 use std::net::SocketAddr;
