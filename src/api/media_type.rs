@@ -76,16 +76,30 @@ pub enum AggregatedVersion {
 /// Aggregated discovery v2 in JSON.
 pub const ACCEPT_V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-/// What a server is asked for its own document with: aggregated v2, never merged by its native proxy. Servers
-/// that do not know the profile ignore it.
+/// What a server is asked for its own document with: aggregated v2, never merged by its native proxy (servers that
+/// do not know the profile ignore it), else what older servers have. Nobody answers 406 to it.
 pub const ACCEPT_NOPEER: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList;profile=nopeer,\
-     application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+     application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
+     application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,\
+     application/json";
 
-/// Whether a `Content-Type` is that of an aggregated v2 document in JSON.
-pub fn is_aggregated_v2_json(content_type: &str) -> bool {
+/// The version of the aggregated document in JSON that a `Content-Type` names, if it names one.
+pub fn aggregated_json(content_type: &str) -> Option<AggregatedVersion> {
+    let clauses = accept::parse(content_type);
+    let clause = clauses.first().filter(|clause| Media::Json.matches(clause))?;
+    let (group, kind) = (clause.parameter("g"), clause.parameter("as"));
+    match clause.parameter("v").filter(|_| group == Some(GROUP) && kind == Some(KIND))? {
+        VERSION => Some(AggregatedVersion::V2),
+        "v2beta1" => Some(AggregatedVersion::V2Beta1),
+        _ => None,
+    }
+}
+
+/// Whether a `Content-Type` is that of an ordinary object in JSON.
+pub fn is_plain_json(content_type: &str) -> bool {
     accept::parse(content_type)
         .first()
-        .is_some_and(|clause| Media::Json.matches(clause) && is_aggregated(clause, AggregatedVersion::V2))
+        .is_some_and(|clause| Media::Json.matches(clause) && is_untransformed(clause))
 }
 
 // === impl Media ===

@@ -19,7 +19,7 @@ mod index;
 mod knowledge;
 
 pub use answers::{Answers, Found, Key, Origin};
-pub use document::{Document, Lists, Part};
+pub use document::{Document, Form, Forms, Lists, Part};
 use index::Index;
 pub use index::Serving;
 pub use knowledge::{Fetch, Freshness, Knowledge};
