@@ -153,6 +153,10 @@ pub const ROUTE_404_REFETCH_INTERVAL: Duration = Duration::from_secs(1);
 /// longer is passed on as it comes.
 pub const MAX_BUFFERED_404_BYTES: usize = 16 * KIB;
 
+/// Bytes of a discovery document that are written while others wait for the thread (about 1 ms in the slowest
+/// encoding); what is estimated longer is written on a thread of its own.
+pub const MAX_RENDERED_INLINE: usize = 32 * KIB;
+
 /// Default. How long home's yes to "may this caller read discovery?" is remembered.
 pub const DISCOVERY_AUTHORIZATION_TTL: Duration = Duration::from_secs(10);
 

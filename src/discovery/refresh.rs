@@ -260,8 +260,10 @@ impl Task {
             }
             Err(error) => self.failed(&error, trigger).await,
         }
-        let freshness = self.book.catalog().servers[self.number].freshness();
+        let catalog = self.book.catalog();
+        let freshness = catalog.servers[self.number].freshness();
         self.metrics.discovery.freshness(&self.server.name, freshness.as_str());
+        self.metrics.discovery.conflicts(catalog.conflicts().len());
         self.metrics.servers.healthy(&self.server.name, self.server.health.is_healthy());
         self.ended.send_modify(|count| *count += 1);
     }
