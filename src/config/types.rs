@@ -10,7 +10,7 @@ use rustls::CipherSuite;
 use rustls_pki_types::ServerName;
 use url::Url;
 
-use crate::limits;
+use crate::{discovery::openapi::Bounds, limits};
 pub use crate::{
     api::user::UserHeaders,
     ops::telemetry::LogFormat,
@@ -171,6 +171,8 @@ pub struct Discovery {
     pub fetch_timeout: Duration,
     /// Limit for one document, decompressed.
     pub max_bytes: usize,
+    /// Limits for OpenAPI.
+    pub openapi: Bounds,
 }
 
 /// Health probes.
@@ -272,6 +274,7 @@ impl Default for Discovery {
             authorization_ttl: limits::DISCOVERY_AUTHORIZATION_TTL,
             fetch_timeout: limits::DISCOVERY_FETCH_TIMEOUT,
             max_bytes: limits::MAX_DISCOVERY_BYTES,
+            openapi: Bounds::default(),
         }
     }
 }
