@@ -53,11 +53,11 @@ pub(super) fn check(generation: Generation, document: &[u8]) -> Result<(), Rubbi
 }
 
 pub(super) fn unite(generation: Generation, documents: &[&[u8]]) -> Result<Vec<u8>, Rubbish> {
-    unite_messages(documents, |number| Role::of(generation, number))
+    unite_messages(documents, &|number| Role::of(generation, number))
 }
 
 /// Of each field, what its role says; fields in the order of their numbers, as upstream writes them.
-fn unite_messages(messages: &[&[u8]], role: impl Fn(u32) -> Role) -> Result<Vec<u8>, Rubbish> {
+fn unite_messages(messages: &[&[u8]], role: &dyn Fn(u32) -> Role) -> Result<Vec<u8>, Rubbish> {
     // By number, the fields of each message that has it.
     let mut numbers: BTreeMap<u32, Vec<(usize, Vec<Field<'_>>)>> = BTreeMap::new();
     for (message, bytes) in messages.iter().enumerate() {
@@ -82,7 +82,7 @@ fn unite_messages(messages: &[&[u8]], role: impl Fn(u32) -> Role) -> Result<Vec<
             Role::Components(numbers) => {
                 let values = values()?;
                 let values: Vec<&[u8]> = values.iter().map(AsRef::as_ref).collect();
-                unite_messages(&values, |number| Role::of_component(&numbers, number))?
+                unite_messages(&values, &|number| Role::of_component(&numbers, number))?
             }
         };
         write_field(&mut out, number, &united);
@@ -136,7 +136,7 @@ fn unite_lists(lists: &[Cow<'_, [u8]>], entry: u32, paths: bool) -> Result<Vec<u
             continue;
         }
         let items: Vec<&[u8]> = values.iter().map(|(_, value)| value.as_ref()).collect();
-        let Ok(item) = unite_messages(&items, |_| Role::Other) else {
+        let Ok(item) = unite_messages(&items, &|_| Role::Other) else {
             out.extend_from_slice(raw);
             continue;
         };
