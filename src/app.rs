@@ -113,10 +113,8 @@ impl App {
         let book = Arc::new(Book::new(fleet.clone()));
         let fetcher = fleet::fetcher(config);
         let refresh = fleet::keep_known(config, &fleet, &book, &fetcher, &metrics);
-        let bounds = openapi::Bounds {
-            document_age: config.discovery.refresh_interval,
-            ..config.discovery.openapi
-        };
+        let bounds =
+            openapi::Bounds { document_age: config.discovery.refresh_interval, ..config.discovery.openapi };
         let library =
             Arc::new(Library::new(fleet.clone(), Arc::clone(&book), fetcher, bounds, metrics.clone()));
         let readiness = Readiness::default();

@@ -18,7 +18,9 @@ use super::discovery::{GROUP, KIND, VERSION};
 /// offer that fits the first clause that any fits.
 pub fn first_accepted(accept: &str, offered: &[(&str, &str)]) -> Option<usize> {
     let fits = |clause: &Clause<'_>, (main, sub): &(&str, &str)| {
-        [(clause.main_type, main), (clause.subtype, sub)].iter().all(|(is, wanted)| *is == "*" || is == *wanted)
+        [(clause.main_type, main), (clause.subtype, sub)]
+            .iter()
+            .all(|(is, wanted)| *is == "*" || is == *wanted)
     };
     let clauses = accept::parse(accept);
     clauses.iter().find_map(|clause| offered.iter().position(|offer| fits(clause, offer)))

@@ -10,13 +10,13 @@ use rustls::CipherSuite;
 use rustls_pki_types::ServerName;
 use url::Url;
 
-use crate::{discovery::openapi::Bounds, limits};
 pub use crate::{
     api::user::UserHeaders,
     ops::telemetry::LogFormat,
     proxy::{Reroute, home::Preference as HomePreference, listener::Limits as ClientLimits},
     tls::suites::MinVersion,
 };
+use crate::{discovery::openapi::Bounds, limits};
 
 /// What the proxy is to do. Paths are absolute.
 #[derive(Clone, Debug, PartialEq)]

@@ -130,11 +130,14 @@ impl Proxy {
         record: &mut Record,
     ) -> Result<Response<Body>, Status> {
         let planned = self.library.plan(exchange.home).await;
-        let hash = query_value(exchange.uri.query().unwrap_or_default(), "hash").filter(|hash| !hash.is_empty());
+        let hash =
+            query_value(exchange.uri.query().unwrap_or_default(), "hash").filter(|hash| !hash.is_empty());
         let named = hash.as_deref().map_or_else(Vec::new, |hash| self.named(key, hash, exchange.home));
         let mut servers = named.clone();
         match planned.plan.answerer(key) {
-            Some(Answerer::Servers(able)) => servers.extend(able.iter().filter(|server| !named.contains(server))),
+            Some(Answerer::Servers(able)) => {
+                servers.extend(able.iter().filter(|server| !named.contains(server)))
+            }
             Some(Answerer::Merged(parts)) if named.is_empty() => {
                 return self.merged_entry(key, parts, hash.as_deref(), &exchange, record).await;
             }
@@ -198,8 +201,9 @@ impl Proxy {
                     errors.push(format!("{}: its index lists this, but it answered 404", server.name));
                     continue;
                 }
-                // Another hash than the one that we know.
-                StatusCode::MOVED_PERMANENTLY => self.library.doubt_index(number),
+                StatusCode::MOVED_PERMANENTLY if !self.knows_hash(number, key, response.headers()) => {
+                    self.library.doubt_index(number);
+                }
                 _ => {}
             }
             self.metrics.openapi.answered("v3", if rerouted { "peer" } else { "home" });
@@ -222,7 +226,9 @@ impl Proxy {
             return Ok(refusal);
         }
         let mut manner = Manner { negotiated: true, ..Manner::default() };
-        let Some(encoding) = encoding(&exchange.headers, &OFFERED_V3) else { return Ok(not_acceptable(manner)) };
+        let Some(encoding) = encoding(&exchange.headers, &OFFERED_V3) else {
+            return Ok(not_acceptable(manner));
+        };
         let Some(united) = self.library.v3(key, parts, exchange.home, encoding).await else {
             return Err(nobody(key, "see /debug/servers on the admin address"));
         };
@@ -275,6 +281,12 @@ impl Proxy {
             },
         };
         self.authorize(&question, exchange, record).await
+    }
+
+    /// Whether a server's answer is of the document that its index names.
+    fn knows_hash(&self, server: usize, key: &str, answer: &HeaderMap) -> bool {
+        let etag = answer.get(header::ETAG).and_then(|etag| etag.to_str().ok());
+        etag.is_some_and(|etag| self.library.has_hash(server, key, etag.trim_matches('"')))
     }
 
     fn is_healthy(&self, server: usize) -> bool {

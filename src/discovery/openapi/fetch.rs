@@ -7,7 +7,11 @@ use http::{HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::BodyExt as _;
 use sha2::{Digest, Sha512};
 
-use super::{index::Index, plan::upper_hex, unite::{Encoding, Generation}};
+use super::{
+    index::Index,
+    plan::upper_hex,
+    unite::{Encoding, Generation},
+};
 use crate::{
     body::{self, Body},
     discovery::fetch::Fetcher,
@@ -254,7 +258,8 @@ async fn fetch_unchecked(
 fn opaque_tag(etag: &HeaderValue) -> Option<Arc<str>> {
     let text = etag.to_str().ok()?;
     let inner = text.strip_prefix("W/").unwrap_or(text).strip_prefix('"')?.strip_suffix('"')?;
-    let fit = !inner.is_empty() && inner.len() <= 256 && inner.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let fit =
+        !inner.is_empty() && inner.len() <= 256 && inner.bytes().all(|byte| byte.is_ascii_alphanumeric());
     fit.then(|| Arc::from(inner))
 }
 

@@ -196,7 +196,10 @@ mod tests {
         ] {
             let index = parsed(&format!(r#"{{"paths":{{"api/v1":{{"serverRelativeURL":"{url}"}}}}}}"#));
             let written = String::from_utf8(index.to_json()).unwrap();
-            assert_eq!(written, r#"{"paths":{"api/v1":{"serverRelativeURL":"/openapi/v3/api/v1"}}}"#, "{url}");
+            assert_eq!(
+                written, r#"{"paths":{"api/v1":{"serverRelativeURL":"/openapi/v3/api/v1"}}}"#,
+                "{url}"
+            );
         }
         let long = "F".repeat(MAX_NAME + 1);
         let index = parsed(&format!(
@@ -207,8 +210,11 @@ mod tests {
 
     #[test]
     fn a_key_that_makes_no_path_is_left_out() {
-        for key in ["", "/api", "api/", "api//v1", "../etc", "api/./v1", "api?x", "a b", "a%2fb", "a\\u0022b", "ä"] {
-            let index = parsed(&format!(r#"{{"paths":{{"{key}":{{"serverRelativeURL":"x"}}, "version":{{}}}}}}"#));
+        for key in
+            ["", "/api", "api/", "api//v1", "../etc", "api/./v1", "api?x", "a b", "a%2fb", "a\\u0022b", "ä"]
+        {
+            let index =
+                parsed(&format!(r#"{{"paths":{{"{key}":{{"serverRelativeURL":"x"}}, "version":{{}}}}}}"#));
             assert_eq!(index.keys().map(|key| &**key).collect::<Vec<_>>(), ["version"], "{key}");
         }
     }
@@ -231,7 +237,8 @@ mod tests {
     fn only_group_versions_are_group_versions() {
         assert_eq!(group_version("api/v1"), Some(("", "v1")));
         assert_eq!(group_version("apis/apps/v1"), Some(("apps", "v1")));
-        for key in ["api", "apis", "apis/apps", "version", "logs", "openid/v1/jwks", "apis/a/b/c", "api/v1/x"] {
+        for key in ["api", "apis", "apis/apps", "version", "logs", "openid/v1/jwks", "apis/a/b/c", "api/v1/x"]
+        {
             assert_eq!(group_version(key), None, "{key}");
         }
     }

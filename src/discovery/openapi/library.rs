@@ -165,7 +165,9 @@ impl Library {
     /// Whether a server's index names this document with this hash.
     pub fn has_hash(&self, server: usize, key: &str, hash: &str) -> bool {
         let good = self.indexes[server].good();
-        good.is_some_and(|good| good.index().and_then(|index| index.hash(key)).is_some_and(|own| &**own == hash))
+        good.is_some_and(|good| {
+            good.index().and_then(|index| index.hash(key)).is_some_and(|own| &**own == hash)
+        })
     }
 
     /// Whether a server whose index was never heard may have a document.
@@ -382,7 +384,8 @@ fn planned(fleet: &Fleet, catalog: &Catalog, indexes: Vec<Option<Arc<Good>>>, ho
     let documents = known.filter_map(|(server, known)| Some((server, known.document.as_ref()?)));
     let complete =
         Complete::of(documents.map(|(server, document)| (server, [&document.api.list, &document.apis.list])));
-    let heard = indexes.iter().enumerate().filter_map(|(server, good)| Some((server, good.as_ref()?.index()?)));
+    let heard =
+        indexes.iter().enumerate().filter_map(|(server, good)| Some((server, good.as_ref()?.index()?)));
     let sources: Vec<Source<'_>> = heard
         .map(|(server, index)| Source {
             server,

@@ -8,10 +8,7 @@ use std::{
 use sha2::{Digest, Sha512};
 
 use super::index::{Index, group_version};
-use crate::{
-    api::discovery::GroupDiscoveryList,
-    servers::source::ServerSet,
-};
+use crate::{api::discovery::GroupDiscoveryList, servers::source::ServerSet};
 
 /// What one server's index says.
 #[derive(Clone, Copy, Debug)]
@@ -142,7 +139,8 @@ fn answerer(
     complete: &Complete,
 ) -> (Answerer, Option<Arc<str>>) {
     let is_complete = |source: &Source<'_>| complete.contains(key, source.server);
-    let same = having.iter().all(|source| {
+    // One document, whoever gives it out.
+    let same = having[1..].iter().all(|source| {
         source.index.hash(key).is_some() && source.index.hash(key) == having[0].index.hash(key)
     });
     if group_version(key).is_some() && !having.iter().copied().any(is_complete) && !same {
@@ -154,9 +152,7 @@ fn answerer(
     let mut order = having;
     let is_plain = group_version(key).is_none();
     // Stable: names decide what this does not.
-    order.sort_by_key(|source| {
-        (!is_complete(source), source.server != home, !is_plain && !source.fresh)
-    });
+    order.sort_by_key(|source| (!is_complete(source), source.server != home, !is_plain && !source.fresh));
     let hash = order[0].index.hash(key).cloned();
     (Answerer::Servers(order.into_iter().map(|source| source.server).collect()), hash)
 }

@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use super::fetch::{Bounds, FetchError, Good};
+use crate::limits;
 
 /// Fetches are single-flight, and go on when nobody waits for them any more.
 #[derive(Debug, Default)]
@@ -99,9 +100,12 @@ impl Slot {
         if tried.began.elapsed() > age { Need::Background } else { Need::Nothing }
     }
 
-    /// Something said that the document may be another one now.
+    /// Something said that the document may be another one now. Clients can bring that about, so it does not count
+    /// right after a fetch.
     pub(super) fn doubt(&self) {
-        if let Some(tried) = &mut self.state().tried {
+        if let Some(tried) = &mut self.state().tried
+            && tried.began.elapsed() > limits::ROUTE_404_REFETCH_INTERVAL
+        {
             tried.generation = u64::MAX;
         }
     }

@@ -26,7 +26,9 @@ impl Kind {
     fn of(generation: Generation, member: &str) -> Self {
         match (generation, member) {
             (_, "paths") => Self::Paths,
-            (Generation::V2, "definitions" | "parameters" | "responses" | "securityDefinitions") => Self::Named,
+            (Generation::V2, "definitions" | "parameters" | "responses" | "securityDefinitions") => {
+                Self::Named
+            }
             (Generation::V3, "components") => Self::Components,
             _ => Self::Other,
         }
@@ -61,11 +63,14 @@ pub(super) fn unite(generation: Generation, documents: &[&[u8]]) -> Result<Vec<u
 }
 
 fn write_member(out: &mut Vec<u8>, kind: Kind, values: &[&RawValue]) -> Result<(), Rubbish> {
-    let members = || values.iter().map(|value| Members::in_value(value)).collect::<serde_json::Result<Vec<_>>>();
+    let members =
+        || values.iter().map(|value| Members::in_value(value)).collect::<serde_json::Result<Vec<_>>>();
     match kind {
         Kind::Other => out.extend_from_slice(values[0].get().as_bytes()),
         Kind::Named => {
-            return write_object(out, sorted(members()?), |out, _, values| write_member(out, Kind::Other, values));
+            return write_object(out, sorted(members()?), |out, _, values| {
+                write_member(out, Kind::Other, values)
+            });
         }
         Kind::Components => {
             return write_object(out, side_by_side(members()?), |out, name, values| {
