@@ -208,6 +208,51 @@ pub const LIST_MAX_AGE: Duration = Duration::from_secs(10 * 60);
 /// Bytes of `/version`.
 pub const MAX_VERSION_BYTES: usize = 64 * KIB;
 
+// === OpenAPI ===
+
+/// Bytes of one server's index of OpenAPI v3; a bigger one is a failed fetch. 5,000 custom resource definitions make
+/// about 2 MiB.
+pub const MAX_OPENAPI_INDEX_BYTES: usize = 16 * MIB;
+
+/// Entries of one server's index of OpenAPI v3; more is a failed fetch. kube-apiserver has some fifty of its own, and
+/// one or two for each group of custom resources.
+pub const MAX_OPENAPI_ENTRIES: usize = 40_000;
+
+/// Bytes of one OpenAPI document; a bigger one is a failed fetch. kube-apiserver's `/openapi/v2` has 2.2 MiB, and as
+/// much again for each few hundred custom resource definitions.
+pub const MAX_OPENAPI_DOCUMENT_BYTES: usize = 64 * MIB;
+
+/// Names in one list of an OpenAPI document (paths, schemas); more is a failed fetch. kube-apiserver has some six
+/// hundred schemas, and each custom resource definition brings a few.
+pub const MAX_OPENAPI_NAMES: usize = 250_000;
+
+/// Bytes of servers' OpenAPI documents that are kept, and as many of those made of them.
+pub const OPENAPI_CACHE_BYTES: u64 = 256 * MIB as u64;
+
+/// OpenAPI documents for which nobody asked for so long are given up.
+pub const OPENAPI_IDLE: Duration = Duration::from_secs(10 * 60);
+
+/// How often it is looked for OpenAPI documents that can be given up.
+pub const OPENAPI_IDLE_CHECK: Duration = Duration::from_secs(60);
+
+/// A fetch of an OpenAPI document is done by then, or has failed. A kube-apiserver that starts takes seconds.
+pub const OPENAPI_FETCH_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// So long after home's OpenAPI is there (or cannot be had) a peer's first one is waited for; the answer goes without
+/// it then.
+pub const OPENAPI_PEER_GRACE: Duration = Duration::from_secs(2);
+
+/// When servers' discovery changed, whether their OpenAPI did too is waited for so long; then what was known before
+/// is good enough.
+pub const OPENAPI_REVALIDATE_WAIT: Duration = Duration::from_secs(1);
+
+/// A server's index of OpenAPI v3 that is older is asked for again behind the next answer: what custom resource
+/// definitions bring shows up there a while after it does in discovery.
+pub const OPENAPI_INDEX_AGE: Duration = Duration::from_secs(2);
+
+/// After a failed fetch of an OpenAPI document the next one comes after this long at the soonest.
+pub const OPENAPI_RETRY: Duration = Duration::from_secs(5);
+
 // === Health and readiness ===
 
 /// Default. A server is probed this often.

@@ -24,6 +24,7 @@ use crate::{
     body::{self, Body},
     discovery::{
         catalog::{Book, Catalog},
+        openapi::Library,
         refresh::Refresh,
     },
     drain, limits,
@@ -42,6 +43,7 @@ pub mod forward;
 pub mod headers;
 pub mod home;
 pub mod listener;
+mod openapi;
 pub mod policy;
 pub mod record;
 pub mod route;
@@ -71,6 +73,8 @@ pub struct Proxy {
     pub fleet: Fleet,
     /// What they serve.
     pub book: Arc<Book>,
+    /// What they have of OpenAPI.
+    pub library: Arc<Library>,
     /// By number, the task that keeps the catalog right about a server.
     pub refresh: Vec<Refresh>,
     /// For tokens and authorizations.
@@ -153,6 +157,10 @@ impl Proxy {
         let seat = if long_running { None } else { self.seat(&exchange)? };
         // Pinned where it is, for `timeout` would keep another copy of all that is inside.
         let answered = pin!(async {
+            if let Some(wanted) = self.wanted_openapi(&decoded, &exchange) {
+                // Rare: boxed, it does not make every other request's future as big.
+                return Box::pin(self.openapi(wanted, &info, &decoded, exchange, body, record)).await;
+            }
             match self.wanted(&decoded, &exchange)? {
                 Some(wanted) => self.document(wanted, &exchange, record).await,
                 None => self.forward(&info, &decoded, exchange, body, record).await,

@@ -26,6 +26,18 @@ use http::header::{ACCEPT, USER_AGENT};
 use self::accept::Clause;
 use super::discovery::{GROUP, KIND, VERSION};
 
+/// Which of the offered media types an `Accept` line prefers, as handlers of upstream's OpenAPI read it: the first
+/// offer that fits the first clause that any fits.
+pub fn first_accepted(accept: &str, offered: &[(&str, &str)]) -> Option<usize> {
+    let fits = |clause: &Clause<'_>, (main, sub): &(&str, &str)| {
+        [(clause.main_type, main), (clause.subtype, sub)]
+            .iter()
+            .all(|(is, wanted)| *is == "*" || is == *wanted)
+    };
+    let clauses = accept::parse(accept);
+    clauses.iter().find_map(|clause| offered.iter().position(|offer| fits(clause, offer)))
+}
+
 /// An encoding of Kubernetes objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Media {

@@ -243,6 +243,7 @@ fn discovery(s: &Settings<'_>, health: &Health, found: &mut Findings) -> Discove
         max_bytes: s.value(found, "discovery-max-bytes", default.max_bytes, |text| {
             values::bytes_in(text, &(1 << 10..=1 << 30))
         }),
+        openapi: default.openapi,
     };
     if discovery.stale_after <= health.probe_interval {
         let message = format!(

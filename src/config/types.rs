@@ -10,13 +10,13 @@ use rustls::CipherSuite;
 use rustls_pki_types::ServerName;
 use url::Url;
 
-use crate::limits;
 pub use crate::{
     api::user::UserHeaders,
     ops::telemetry::LogFormat,
     proxy::{Reroute, home::Preference as HomePreference, listener::Limits as ClientLimits},
     tls::suites::MinVersion,
 };
+use crate::{discovery::openapi::Bounds, limits};
 
 /// What the proxy is to do. Paths are absolute.
 #[derive(Clone, Debug, PartialEq)]
@@ -173,6 +173,8 @@ pub struct Discovery {
     pub fetch_timeout: Duration,
     /// Limit for one document, decompressed.
     pub max_bytes: usize,
+    /// Limits for OpenAPI.
+    pub openapi: Bounds,
 }
 
 /// Health probes.
@@ -275,6 +277,7 @@ impl Default for Discovery {
             authorization_ttl: limits::DISCOVERY_AUTHORIZATION_TTL,
             fetch_timeout: limits::DISCOVERY_FETCH_TIMEOUT,
             max_bytes: limits::MAX_DISCOVERY_BYTES,
+            openapi: Bounds::default(),
         }
     }
 }

@@ -25,7 +25,8 @@ pub(super) fn servers(proxy: &Proxy) -> Value {
         .fleet
         .iter()
         .zip(&catalog.servers)
-        .map(|(server, known)| {
+        .enumerate()
+        .map(|(number, (server, known))| {
             let connections: serde_json::Map<String, Value> = Class::ALL
                 .into_iter()
                 .map(|class| {
@@ -50,10 +51,24 @@ pub(super) fn servers(proxy: &Proxy) -> Value {
                 "requests": server.load.requests(),
                 "watches": server.load.watches(),
                 "connections": connections,
+                "openapi": openapi(proxy, number),
             })
         })
         .collect();
     json!({ "home": home, "generation": catalog.generation, "servers": servers })
+}
+
+/// A server's OpenAPI.
+fn openapi(proxy: &Proxy, number: usize) -> Value {
+    let state = proxy.library.state(number);
+    json!({
+        "index": state.state,
+        "entries": state.entries,
+        "secondsSinceConfirmed": state.confirmed.map(|since| since.as_secs_f64()),
+        "lastError": state.error,
+        "documentErrors": state.document_errors.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+        "bytes": state.bytes,
+    })
 }
 
 /// By group-version, the resources and who lists them; and what servers contradict each other in.
