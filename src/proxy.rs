@@ -158,7 +158,7 @@ impl Proxy {
                 // Rare: boxed, it does not make every other request's future as big.
                 return Box::pin(self.openapi(wanted, &info, &decoded, exchange, body, record)).await;
             }
-            match self.wanted(&decoded, &exchange) {
+            match self.wanted(&decoded, &exchange)? {
                 Some(wanted) => self.document(wanted, &exchange, record).await,
                 None => self.forward(&info, &decoded, exchange, body, record).await,
             }
@@ -243,7 +243,8 @@ impl Proxy {
         };
         Situation {
             is_resource: Catalog::speaks_of(info),
-            home_only: HOME_ONLY.into_iter().any(below) || asks_for_nopeer(path, &exchange.headers),
+            home_only: HOME_ONLY.into_iter().any(below)
+                || asks_for_nopeer(path, &exchange.headers, documents::offers_cbor(catalog, exchange.home)),
             peer_proxied: exchange.peer_proxied,
             reroute: exchange.policy.settings.reroute != Reroute::Off,
             home: exchange.home,
@@ -279,9 +280,9 @@ impl Proxy {
 }
 
 /// Home's own document cannot come from anybody else.
-fn asks_for_nopeer(path: &str, headers: &HeaderMap) -> bool {
+fn asks_for_nopeer(path: &str, headers: &HeaderMap, cbor: bool) -> bool {
     matches!(DiscoveryPath::of(path), Some(DiscoveryPath::Root(_)))
-        && matches!(DiscoveryForm::of_headers(headers), DiscoveryForm::Aggregated { nopeer: true, .. })
+        && matches!(DiscoveryForm::of_headers(headers, cbor), DiscoveryForm::Aggregated { nopeer: true, .. })
 }
 
 fn bad_path(error: request_info::PathError) -> Status {
