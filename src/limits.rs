@@ -153,6 +153,10 @@ pub const ROUTE_404_REFETCH_INTERVAL: Duration = Duration::from_secs(1);
 /// longer is passed on as it comes.
 pub const MAX_BUFFERED_404_BYTES: usize = 16 * KIB;
 
+/// Bytes of a discovery document that are written while others wait for the thread (about 1 ms in the slowest
+/// encoding); what is estimated longer is written on a thread of its own.
+pub const MAX_RENDERED_INLINE: usize = 32 * KIB;
+
 /// Default. How long home's yes to "may this caller read discovery?" is remembered.
 pub const DISCOVERY_AUTHORIZATION_TTL: Duration = Duration::from_secs(10);
 
@@ -171,8 +175,35 @@ pub const FETCH_BACKOFF: Duration = Duration::from_millis(250);
 /// Bytes of `/readyz`; kube-apiserver names some fifty checks.
 pub const MAX_READYZ_BYTES: usize = 64 * KIB;
 
-/// Connections of our own to one server, for discovery and health.
-pub const MAX_OWN_CONNECTIONS: usize = 2;
+/// Connections of our own to one server. Over HTTP/2 one does; over HTTP/1.1 a fetch uses two, its lists one, and the
+/// health probe must not have to wait for them.
+pub const MAX_OWN_CONNECTIONS: usize = 4;
+
+/// Unaggregated lists that are asked of one server, one for each group-version; a server that lists more is a failed
+/// fetch.
+pub const MAX_LISTS: usize = 20_000;
+
+/// Bytes of one such list. A longer one is no better than none. 5,000 custom resource definitions in one
+/// group-version make about 2 MiB. All lists of a fetch together have the limit of one document,
+/// [`MAX_DISCOVERY_BYTES`].
+pub const MAX_LIST_BYTES: usize = 8 * MIB;
+
+/// Lists that are asked of a server at the same time when they are its discovery; one at a time over HTTP/1.1.
+pub const LISTS_AT_ONCE: usize = 8;
+
+/// The same when only storage version hashes are wanted of them.
+pub const HASH_LISTS_AT_ONCE: usize = 4;
+
+/// One list, from the question to its last byte, or a quarter of the fetch if that is shorter: behind some
+/// group-versions there is an extension server that may hang (kube-aggregator gives it 5 s too).
+pub const LIST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// So many lists that fail end a search for hashes; the rest is for the next one.
+pub const MAX_FAILED_LISTS: usize = 16;
+
+/// A list that only hashes are wanted of is asked for again when it is this old at most, even if discovery did not
+/// change: the storage version may have.
+pub const LIST_MAX_AGE: Duration = Duration::from_secs(10 * 60);
 
 /// Bytes of `/version`.
 pub const MAX_VERSION_BYTES: usize = 64 * KIB;

@@ -150,7 +150,7 @@ impl Proxy {
         let seat = if long_running { None } else { self.seat(&exchange)? };
         // Pinned where it is, for `timeout` would keep another copy of all that is inside.
         let answered = pin!(async {
-            match self.wanted(&decoded, &exchange) {
+            match self.wanted(&decoded, &exchange)? {
                 Some(wanted) => self.document(wanted, &exchange, record).await,
                 None => self.forward(&info, &decoded, exchange, body, record).await,
             }
@@ -235,7 +235,8 @@ impl Proxy {
         };
         Situation {
             is_resource: Catalog::speaks_of(info),
-            home_only: HOME_ONLY.into_iter().any(below) || asks_for_nopeer(path, &exchange.headers),
+            home_only: HOME_ONLY.into_iter().any(below)
+                || asks_for_nopeer(path, &exchange.headers, documents::offers_cbor(catalog, exchange.home)),
             peer_proxied: exchange.peer_proxied,
             reroute: exchange.policy.settings.reroute != Reroute::Off,
             home: exchange.home,
@@ -271,9 +272,9 @@ impl Proxy {
 }
 
 /// Home's own document cannot come from anybody else.
-fn asks_for_nopeer(path: &str, headers: &HeaderMap) -> bool {
+fn asks_for_nopeer(path: &str, headers: &HeaderMap, cbor: bool) -> bool {
     matches!(DiscoveryPath::of(path), Some(DiscoveryPath::Root(_)))
-        && matches!(DiscoveryForm::of_headers(headers), DiscoveryForm::Aggregated { nopeer: true, .. })
+        && matches!(DiscoveryForm::of_headers(headers, cbor), DiscoveryForm::Aggregated { nopeer: true, .. })
 }
 
 fn bad_path(error: request_info::PathError) -> Status {

@@ -137,6 +137,7 @@ pub(super) fn keep_known(
         refresh_interval: config.discovery.refresh_interval,
         min_interval: limits::ROUTE_404_REFETCH_INTERVAL,
         first_backoff: limits::FETCH_BACKOFF,
+        list_max_age: limits::LIST_MAX_AGE,
     };
     let probes = probe::Schedule {
         interval: config.health.probe_interval,

@@ -159,6 +159,8 @@ pub enum PeerSource {
 pub struct Discovery {
     /// Whether discovery is answered with a merged document.
     pub merge: bool,
+    /// Whether merged answers name the servers whose documents went into them.
+    pub sources_header: bool,
     /// A server is asked again after this long.
     pub refresh_interval: Duration,
     /// A server not heard from for this long is stale; longer than [`Health::probe_interval`].
@@ -266,6 +268,7 @@ impl Default for Discovery {
     fn default() -> Self {
         Self {
             merge: true,
+            sources_header: false,
             refresh_interval: limits::DISCOVERY_REFRESH_INTERVAL,
             stale_after: limits::STALE_AFTER,
             forget_after: limits::FORGET_AFTER,

@@ -4,7 +4,12 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    api::request_info::{self, RequestInfo},
+    api::{
+        discovery::Tree,
+        media_type::AggregatedVersion,
+        request_info::{self, RequestInfo},
+    },
+    discovery::catalog::Key,
     proxy::{Proxy, home::Home, route::Decision},
     servers::{Class, source::ServerSet},
 };
@@ -51,7 +56,7 @@ pub(super) fn servers(proxy: &Proxy) -> Value {
     json!({ "home": home, "generation": catalog.generation, "servers": servers })
 }
 
-/// By group-version, the resources and who lists them.
+/// By group-version, the resources and who lists them; and what servers contradict each other in.
 pub(super) fn catalog(proxy: &Proxy) -> Value {
     let catalog = proxy.book.catalog();
     let mut group_versions = serde_json::Map::new();
@@ -76,12 +81,14 @@ pub(super) fn catalog(proxy: &Proxy) -> Value {
         }
     }
     group_versions.sort_keys();
-    let etag = |rendered: &Option<crate::discovery::render::Rendered>| {
-        rendered.as_ref().map(|rendered| rendered.etag().to_owned())
+    let etag = |tree| {
+        let etag = catalog.answers.as_ref()?.etag(Key::Aggregated(tree, AggregatedVersion::V2))?;
+        Some(etag.digits().to_owned())
     };
     json!({
         "generation": catalog.generation,
-        "etags": { "/api": etag(&catalog.api), "/apis": etag(&catalog.apis) },
+        "etags": { "/api": etag(Tree::Api), "/apis": etag(Tree::Apis) },
+        "conflicts": catalog.conflicts(),
         "groupVersions": group_versions,
     })
 }
