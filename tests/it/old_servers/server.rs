@@ -1,6 +1,7 @@
 //! An API server that speaks the forms of discovery that it is told to.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -219,7 +220,9 @@ impl State {
         };
         if let Some(typed) = typed {
             let text = String::from_utf8(to_go_json(&list)).unwrap().replace(API_VERSION, api_version);
-            let etag = format!("\"{}-{}\"", text.len(), api_version);
+            let mut hash = DefaultHasher::new();
+            text.hash(&mut hash);
+            let etag = format!("\"{}\"", hash.finish());
             if headers.get("if-none-match").is_some_and(|known| known == &*etag) {
                 return status(StatusCode::NOT_MODIFIED);
             }
