@@ -301,7 +301,8 @@ impl Freshness {
         *self == Self::Unset
     }
 
-    fn as_str(&self) -> &str {
+    /// The word itself; empty if unset.
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Unset => "",
             Self::Current => "Current",

@@ -177,7 +177,7 @@ pub fn is_route_not_found(content_type: Option<&HeaderValue>, body: &[u8]) -> bo
             has("kind: Status") && has("details: {}") && has(&format!("message: {ROUTE_NOT_FOUND}"))
         }
         PROTOBUF => protobuf::decode(body)
-            .is_some_and(|seen| seen.message == ROUTE_NOT_FOUND.as_bytes() && !seen.names_an_object),
+            .is_some_and(|seen| seen.message == ROUTE_NOT_FOUND && !seen.names_an_object),
         _ => false,
     }
 }
