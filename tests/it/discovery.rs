@@ -194,6 +194,7 @@ async fn other_methods_on_the_roots_go_to_home() {
 async fn hits_and_misses_are_counted_as_upstream_does() {
     let cluster = three().await;
     let proxy = cluster.proxy().home("v132").start().await;
+    proxy.until_lists_are_read().await;
     let admin = proxy.h2(As::Certificate(&PKI.admin)).await;
     for _ in 0..3 {
         admin.get_with("/apis", V2).await;
