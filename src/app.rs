@@ -12,7 +12,10 @@ use tokio::{
 
 use crate::{
     config::{self, Config, Loaded, Shutdown},
-    discovery::catalog::Book,
+    discovery::{
+        catalog::Book,
+        openapi::{self, Library},
+    },
     drain::{Drain, Phase},
     limits,
     ops::{
@@ -108,7 +111,12 @@ impl App {
 
         let fleet = fleet::fleet(loaded, &metrics)?;
         let book = Arc::new(Book::new(fleet.clone()));
-        let refresh = fleet::keep_known(config, &fleet, &book, &metrics);
+        let fetcher = fleet::fetcher(config);
+        let refresh = fleet::keep_known(config, &fleet, &book, &fetcher, &metrics);
+        let bounds =
+            openapi::Bounds { document_age: config.discovery.refresh_interval, ..config.discovery.openapi };
+        let library =
+            Arc::new(Library::new(fleet.clone(), Arc::clone(&book), fetcher, bounds, metrics.clone()));
         let readiness = Readiness::default();
         let mut background = JoinSet::new();
         let heard = readiness.latch("discovery");
@@ -125,6 +133,14 @@ impl App {
             heard.done();
         });
 
+        let idle = Arc::clone(&library);
+        background.spawn(async move {
+            loop {
+                time::sleep(limits::OPENAPI_IDLE_CHECK).await;
+                idle.sweep();
+            }
+        });
+
         let drain = Drain::default();
         let staying = readiness.condition("not-shutting-down", true);
         let proxy = Arc::new(Proxy {
@@ -132,6 +148,7 @@ impl App {
             home: home(config, &fleet),
             fleet,
             book,
+            library,
             refresh,
             hasher: TokenHasher::default(),
             authorizations: Authorizations::new(config.discovery.authorization_ttl),

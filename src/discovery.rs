@@ -3,6 +3,7 @@
 pub mod catalog;
 pub mod fetch;
 pub mod merge;
+pub mod openapi;
 pub mod order;
 pub mod probe;
 pub mod refresh;

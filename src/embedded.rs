@@ -2,9 +2,10 @@
 //!
 //! It behaves towards a proxy as kube-apiserver does: TLS with optional client certificates that only
 //! authentication checks, front-proxy headers, tokens, impersonation, v2 discovery with ETags, objects with
-//! resource versions, watches, the exact 404s, GOAWAY after an anonymous request on HTTP/2. It knows nothing of
-//! what objects mean: no defaults, no validation, no controllers; it
-//! answers in JSON only.
+//! resource versions, watches, the exact 404s, GOAWAY after an anonymous request on HTTP/2. It speaks older forms of
+//! discovery, too ([`Forms`]), has OpenAPI v2 and v3 made of what discovery lists, and shows objects as tables. It
+//! knows nothing of what objects mean: no defaults, no validation, no controllers; but for OpenAPI it answers in JSON
+//! only.
 //!
 //! Several servers that share a [`Store`] stand for several API servers on one etcd; each serves what its own
 //! [`Discovery`] lists.
@@ -30,6 +31,7 @@ mod builder;
 mod connection;
 mod discovery;
 mod faults;
+mod forms;
 mod health;
 mod legacy;
 mod log;
@@ -44,18 +46,21 @@ mod selector;
 mod serve_discovery;
 mod server;
 mod shared;
+mod spoil;
 mod store;
 mod target;
 mod testing;
 mod tls;
 mod upgrade;
+mod view;
 mod watch;
 mod websocket;
 
 pub use auth::user;
 pub use builder::{BOOKMARK_INTERVAL, Builder, MAX_STREAMS};
 pub use discovery::{Discovery, ResourceSpec, Tree};
-pub use faults::{DiscoveryFault, Faults, RouteFault, UpgradeScript};
+pub use faults::{DiscoveryFault, Faults, OpenApiFault, RouteFault, UpgradeScript};
+pub use forms::Forms;
 pub use log::{Farewell, LoggedRequest, LoggedTunnel, REMEMBERED, RequestLog};
 pub use recorded::Recorded;
 pub use server::{RunningServer, StartError};

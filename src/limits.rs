@@ -153,6 +153,10 @@ pub const ROUTE_404_REFETCH_INTERVAL: Duration = Duration::from_secs(1);
 /// longer is passed on as it comes.
 pub const MAX_BUFFERED_404_BYTES: usize = 16 * KIB;
 
+/// Bytes of a discovery document that are written while others wait for the thread (about 1 ms in the slowest
+/// encoding); what is estimated longer is written on a thread of its own.
+pub const MAX_RENDERED_INLINE: usize = 32 * KIB;
+
 /// Default. How long home's yes to "may this caller read discovery?" is remembered.
 pub const DISCOVERY_AUTHORIZATION_TTL: Duration = Duration::from_secs(10);
 
@@ -171,11 +175,83 @@ pub const FETCH_BACKOFF: Duration = Duration::from_millis(250);
 /// Bytes of `/readyz`; kube-apiserver names some fifty checks.
 pub const MAX_READYZ_BYTES: usize = 64 * KIB;
 
-/// Connections of our own to one server, for discovery and health.
-pub const MAX_OWN_CONNECTIONS: usize = 2;
+/// Connections of our own to one server. Over HTTP/2 one does; over HTTP/1.1 a fetch uses two, its lists one, and the
+/// health probe must not have to wait for them.
+pub const MAX_OWN_CONNECTIONS: usize = 4;
+
+/// Unaggregated lists that are asked of one server, one for each group-version; a server that lists more is a failed
+/// fetch.
+pub const MAX_LISTS: usize = 20_000;
+
+/// Bytes of one such list. A longer one is no better than none. 5,000 custom resource definitions in one
+/// group-version make about 2 MiB. All lists of a fetch together have the limit of one document,
+/// [`MAX_DISCOVERY_BYTES`].
+pub const MAX_LIST_BYTES: usize = 8 * MIB;
+
+/// Lists that are asked of a server at the same time when they are its discovery; one at a time over HTTP/1.1.
+pub const LISTS_AT_ONCE: usize = 8;
+
+/// The same when only storage version hashes are wanted of them.
+pub const HASH_LISTS_AT_ONCE: usize = 4;
+
+/// One list, from the question to its last byte, or a quarter of the fetch if that is shorter: behind some
+/// group-versions there is an extension server that may hang (kube-aggregator gives it 5 s too).
+pub const LIST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// So many lists that fail end a search for hashes; the rest is for the next one.
+pub const MAX_FAILED_LISTS: usize = 16;
+
+/// A list that only hashes are wanted of is asked for again when it is this old at most, even if discovery did not
+/// change: the storage version may have.
+pub const LIST_MAX_AGE: Duration = Duration::from_secs(10 * 60);
 
 /// Bytes of `/version`.
 pub const MAX_VERSION_BYTES: usize = 64 * KIB;
+
+// === OpenAPI ===
+
+/// Bytes of one server's index of OpenAPI v3; a bigger one is a failed fetch. 5,000 custom resource definitions make
+/// about 2 MiB.
+pub const MAX_OPENAPI_INDEX_BYTES: usize = 16 * MIB;
+
+/// Entries of one server's index of OpenAPI v3; more is a failed fetch. kube-apiserver has some fifty of its own, and
+/// one or two for each group of custom resources.
+pub const MAX_OPENAPI_ENTRIES: usize = 40_000;
+
+/// Bytes of one OpenAPI document; a bigger one is a failed fetch. kube-apiserver's `/openapi/v2` has 2.2 MiB, and as
+/// much again for each few hundred custom resource definitions.
+pub const MAX_OPENAPI_DOCUMENT_BYTES: usize = 64 * MIB;
+
+/// Names in one list of an OpenAPI document (paths, schemas); more is a failed fetch. kube-apiserver has some six
+/// hundred schemas, and each custom resource definition brings a few.
+pub const MAX_OPENAPI_NAMES: usize = 250_000;
+
+/// Bytes of servers' OpenAPI documents that are kept, and as many of those made of them.
+pub const OPENAPI_CACHE_BYTES: u64 = 256 * MIB as u64;
+
+/// OpenAPI documents for which nobody asked for so long are given up.
+pub const OPENAPI_IDLE: Duration = Duration::from_secs(10 * 60);
+
+/// How often it is looked for OpenAPI documents that can be given up.
+pub const OPENAPI_IDLE_CHECK: Duration = Duration::from_secs(60);
+
+/// A fetch of an OpenAPI document is done by then, or has failed. A kube-apiserver that starts takes seconds.
+pub const OPENAPI_FETCH_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// So long after home's OpenAPI is there (or cannot be had) a peer's first one is waited for; the answer goes without
+/// it then.
+pub const OPENAPI_PEER_GRACE: Duration = Duration::from_secs(2);
+
+/// When servers' discovery changed, whether their OpenAPI did too is waited for so long; then what was known before
+/// is good enough.
+pub const OPENAPI_REVALIDATE_WAIT: Duration = Duration::from_secs(1);
+
+/// A server's index of OpenAPI v3 that is older is asked for again behind the next answer: what custom resource
+/// definitions bring shows up there a while after it does in discovery.
+pub const OPENAPI_INDEX_AGE: Duration = Duration::from_secs(2);
+
+/// After a failed fetch of an OpenAPI document the next one comes after this long at the soonest.
+pub const OPENAPI_RETRY: Duration = Duration::from_secs(5);
 
 // === Health and readiness ===
 

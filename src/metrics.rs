@@ -9,6 +9,7 @@
 //! into them (I12).
 
 mod discovery;
+mod openapi;
 mod reload;
 mod requests;
 mod reroutes;
@@ -22,6 +23,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 pub use discovery::DiscoveryMetrics;
+pub use openapi::OpenApiMetrics;
 pub use reload::{CertificateLabels, ReloadMetrics};
 pub use requests::{ClientMetrics, RequestMetrics, RequestRecorder};
 pub use reroutes::RerouteMetrics;
@@ -43,6 +45,8 @@ pub struct Metrics {
     pub reroutes: RerouteMetrics,
     /// Documents: fetched, merged and given out.
     pub discovery: DiscoveryMetrics,
+    /// OpenAPI documents: fetched, united and given out.
+    pub openapi: OpenApiMetrics,
     /// API servers and the connections to them.
     pub servers: ServerMetrics,
     /// Upgraded connections.
@@ -71,6 +75,7 @@ impl Metrics {
         metrics.requests.register(registry);
         metrics.reroutes.register(registry);
         metrics.discovery.register(registry);
+        metrics.openapi.register(registry);
         metrics.servers.register(registry);
         metrics.upgrades.register(registry);
         metrics.reload.register(registry);

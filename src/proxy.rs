@@ -11,6 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, Method, Request, Response, Uri, header, request::Parts, uri::Authority};
+use http_body::Body as _;
 use rustls_pki_types::UnixTime;
 
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
     body::{self, Body},
     discovery::{
         catalog::{Book, Catalog},
+        openapi::Library,
         refresh::Refresh,
     },
     drain, limits,
@@ -41,6 +43,7 @@ pub mod forward;
 pub mod headers;
 pub mod home;
 pub mod listener;
+mod openapi;
 pub mod policy;
 pub mod record;
 pub mod route;
@@ -70,6 +73,8 @@ pub struct Proxy {
     pub fleet: Fleet,
     /// What they serve.
     pub book: Arc<Book>,
+    /// What they have of OpenAPI.
+    pub library: Arc<Library>,
     /// By number, the task that keeps the catalog right about a server.
     pub refresh: Vec<Refresh>,
     /// For tokens and authorizations.
@@ -109,12 +114,14 @@ impl Proxy {
     pub async fn handle(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
         let encoding = Encoding::preferred(request.headers());
         let upgrade = upgrade::is_asked_for(&request);
+        let head = request.method() == Method::HEAD;
         let mut record = Record::default();
         let mut response = match self.answer(request, &mut record).await {
             Ok(response) => response,
             Err(status) => {
                 record.refused(&status);
-                status.into_response(encoding)
+                let response = status.into_response(encoding);
+                if head { without_body(response) } else { response }
             }
         };
         if upgrade {
@@ -150,7 +157,11 @@ impl Proxy {
         let seat = if long_running { None } else { self.seat(&exchange)? };
         // Pinned where it is, for `timeout` would keep another copy of all that is inside.
         let answered = pin!(async {
-            match self.wanted(&decoded, &exchange) {
+            if let Some(wanted) = self.wanted_openapi(&decoded, &exchange) {
+                // Rare: boxed, it does not make every other request's future as big.
+                return Box::pin(self.openapi(wanted, &info, &decoded, exchange, body, record)).await;
+            }
+            match self.wanted(&decoded, &exchange)? {
                 Some(wanted) => self.document(wanted, &exchange, record).await,
                 None => self.forward(&info, &decoded, exchange, body, record).await,
             }
@@ -235,7 +246,8 @@ impl Proxy {
         };
         Situation {
             is_resource: Catalog::speaks_of(info),
-            home_only: HOME_ONLY.into_iter().any(below) || asks_for_nopeer(path, &exchange.headers),
+            home_only: HOME_ONLY.into_iter().any(below)
+                || asks_for_nopeer(path, &exchange.headers, documents::offers_cbor(catalog, exchange.home)),
             peer_proxied: exchange.peer_proxied,
             reroute: exchange.policy.settings.reroute != Reroute::Off,
             home: exchange.home,
@@ -270,10 +282,19 @@ impl Proxy {
     }
 }
 
+/// The same as an answer to HEAD. Over HTTP/2 nobody else sees to that.
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        parts.headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    Response::from_parts(parts, body::empty())
+}
+
 /// Home's own document cannot come from anybody else.
-fn asks_for_nopeer(path: &str, headers: &HeaderMap) -> bool {
+fn asks_for_nopeer(path: &str, headers: &HeaderMap, cbor: bool) -> bool {
     matches!(DiscoveryPath::of(path), Some(DiscoveryPath::Root(_)))
-        && matches!(DiscoveryForm::of_headers(headers), DiscoveryForm::Aggregated { nopeer: true, .. })
+        && matches!(DiscoveryForm::of_headers(headers, cbor), DiscoveryForm::Aggregated { nopeer: true, .. })
 }
 
 fn bad_path(error: request_info::PathError) -> Status {

@@ -32,6 +32,8 @@ pub const GROUP: &str = "apidiscovery.k8s.io";
 pub const VERSION: &str = "v2";
 /// The `apiVersion` of the document: [`GROUP`] and [`VERSION`].
 pub const API_VERSION: &str = "apidiscovery.k8s.io/v2";
+/// The same from Kubernetes 1.26 to 1.34, the only one until 1.29.
+pub const API_VERSION_BETA: &str = "apidiscovery.k8s.io/v2beta1";
 
 /// Why bytes are not an aggregated discovery document.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +42,7 @@ pub enum ParseError {
     #[error("not an {KIND}: {0}")]
     Json(#[from] serde_json::Error),
     /// JSON of another kind: a `Status`, an unaggregated list, another version.
-    #[error("expected kind {KIND} of {API_VERSION}, got kind {kind:?} of {api_version:?}")]
+    #[error("expected kind {KIND} of the version asked for, got kind {kind:?} of {api_version:?}")]
     Kind {
         /// What the document calls itself.
         kind: String,
@@ -214,8 +216,17 @@ impl GroupDiscoveryList {
     /// # Errors
     /// Bytes that are no JSON, JSON of another shape or kind. Missing or `null` fields are no errors, as in Go.
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
+        Self::parse_as(bytes, API_VERSION)
+    }
+
+    /// As [`Self::parse`], with another `apiVersion`: [`API_VERSION_BETA`] differs from [`API_VERSION`] in nothing
+    /// but its name.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_as(bytes: &[u8], api_version: &str) -> Result<Self, ParseError> {
         let wire: Wire = serde_json::from_slice(bytes)?;
-        if wire.kind != KIND || wire.api_version != API_VERSION {
+        if wire.kind != KIND || wire.api_version != api_version {
             return Err(ParseError::Kind { kind: wire.kind, api_version: wire.api_version });
         }
         Ok(Self { metadata: wire.metadata, items: wire.items, extra: wire.extra })
@@ -290,7 +301,8 @@ impl Freshness {
         *self == Self::Unset
     }
 
-    fn as_str(&self) -> &str {
+    /// The word itself; empty if unset.
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Unset => "",
             Self::Current => "Current",

@@ -1,8 +1,17 @@
 //! Discovery documents as bytes, in each encoding that kube-apiserver has.
 
+mod cbor;
+pub(in crate::api) mod protobuf;
+#[cfg(test)]
+mod tests;
+mod yaml;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
 use super::{
     discovery::{
-        GroupDiscoveryList,
+        GroupDiscoveryList, KIND,
         legacy::{ApiGroup, ApiGroupList, ApiResourceList, ApiVersions},
         to_go_json, to_go_json_pretty,
     },
@@ -24,25 +33,59 @@ pub enum Object<'a> {
     Resources(&'a ApiResourceList),
 }
 
-/// The whole body of an answer. JSON ends with a newline unless it is indented (`pretty`), as kube-apiserver's does.
-pub fn encode(object: Object<'_>, _media: Media, pretty: bool) -> Vec<u8> {
-    let write = |value: &dyn Fn(bool) -> Vec<u8>| {
-        let mut bytes = value(pretty);
-        if !pretty {
+/// The whole body of an answer. `pretty` is for JSON, which ends with a newline unless it is indented, as
+/// kube-apiserver's does.
+///
+/// Fields that upstream's types don't have are in all encodings but protobuf, where they have no number. CBOR has the
+/// order of keys that RFC 8949 calls deterministic; kube-apiserver's is random.
+pub fn encode(object: Object<'_>, media: Media, pretty: bool) -> Vec<u8> {
+    match media {
+        Media::Json if pretty => to_go_json_pretty(&object),
+        Media::Json => {
+            let mut bytes = to_go_json(&object);
             bytes.push(b'\n');
+            bytes
         }
-        bytes
-    };
-    macro_rules! json {
-        ($value:expr) => {
-            write(&|pretty| if pretty { to_go_json_pretty($value) } else { to_go_json($value) })
-        };
+        Media::Yaml => yaml::write(object.tree()),
+        Media::Protobuf => protobuf::write(object),
+        Media::Cbor => cbor::write(&object.tree()),
     }
-    match object {
-        Object::Aggregated(list, _) => json!(list),
-        Object::Versions(list) => json!(list),
-        Object::Groups(list) => json!(list),
-        Object::Group(group) => json!(group),
-        Object::Resources(list) => json!(list),
+}
+
+// === impl Object ===
+
+impl Object<'_> {
+    fn tree(self) -> serde_json::Value {
+        serde_json::to_value(self).expect("the keys of our types are strings")
+    }
+}
+
+impl Serialize for Object<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Aggregated(list, AggregatedVersion::V2) => list.serialize(serializer),
+            Self::Aggregated(list, version @ AggregatedVersion::V2Beta1) => {
+                let mut map = serializer.serialize_map(None)?;
+                map.serialize_entry("kind", KIND)?;
+                map.serialize_entry("apiVersion", api_version(*version))?;
+                map.serialize_entry("metadata", &list.metadata)?;
+                map.serialize_entry("items", &list.items)?;
+                for (key, value) in list.extra.iter() {
+                    map.serialize_entry(key, value)?;
+                }
+                map.end()
+            }
+            Self::Versions(list) => list.serialize(serializer),
+            Self::Groups(list) => list.serialize(serializer),
+            Self::Group(group) => group.serialize(serializer),
+            Self::Resources(list) => list.serialize(serializer),
+        }
+    }
+}
+
+fn api_version(version: AggregatedVersion) -> &'static str {
+    match version {
+        AggregatedVersion::V2 => "apidiscovery.k8s.io/v2",
+        AggregatedVersion::V2Beta1 => "apidiscovery.k8s.io/v2beta1",
     }
 }

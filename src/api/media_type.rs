@@ -1,18 +1,42 @@
-//! What a client wants to read: kube-apiserver's reading of `Accept`, to the letter.
+//! What a client wants to read: kube-apiserver's reading of `Accept`, and RFC 9110's where the two don't contradict.
 //!
 //! Upstream parses `Accept` with munnerz/goautoneg and weighs it in
-//! `k8s.io/apiserver/pkg/endpoints/handlers/negotiation`. Neither follows RFC 9110 (no quoted strings, `q=0` refuses
-//! nothing, only the first header line counts), and clients depend on the answer, so neither do we.
+//! `k8s.io/apiserver/pkg/endpoints/handlers/negotiation`. Clients depend on the answer, so we give the same one,
+//! except to what upstream doesn't read at all:
+//!
+//! | in the request | kube-apiserver | here |
+//! |---|---|---|
+//! | several `Accept` lines | the first one counts | one list (RFC 9110, 5.3) |
+//! | `profile="nopeer"` | a word with quotes in it | what stands between the quotes (5.6.6) |
+//! | `q=0` | the last choice | not acceptable; what is named more closely counts (12.4.2) |
+//! | only `v2beta1` | 406 or unaggregated since 1.35 | v2beta1, which clients up to 1.29 ask for |
+//!
+//! As upstream, and not as the RFC has it: names are compared with their case, and a clause that asks for aggregated
+//! discovery wins over a plain one, wherever it stands and whatever its `q`.
 
 mod accept;
 #[cfg(test)]
 mod tests;
+
+use std::borrow::Cow;
 
 use http::HeaderMap;
 use http::header::{ACCEPT, USER_AGENT};
 
 use self::accept::Clause;
 use super::discovery::{GROUP, KIND, VERSION};
+
+/// Which of the offered media types an `Accept` line prefers, as handlers of upstream's OpenAPI read it: the first
+/// offer that fits the first clause that any fits.
+pub fn first_accepted(accept: &str, offered: &[(&str, &str)]) -> Option<usize> {
+    let fits = |clause: &Clause<'_>, (main, sub): &(&str, &str)| {
+        [(clause.main_type, main), (clause.subtype, sub)]
+            .iter()
+            .all(|(is, wanted)| *is == "*" || is == *wanted)
+    };
+    let clauses = accept::parse(accept);
+    clauses.iter().find_map(|clause| offered.iter().position(|offer| fits(clause, offer)))
+}
 
 /// An encoding of Kubernetes objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +69,8 @@ pub enum DiscoveryForm {
     Unaggregated {
         /// The encoding.
         media: Media,
+        /// `pretty=1` in the `Accept` clause.
+        pretty: bool,
     },
     /// Nothing that is offered; kube-apiserver answers 406.
     NotAcceptable,
@@ -62,23 +88,42 @@ pub enum AggregatedVersion {
 /// Aggregated discovery v2 in JSON.
 pub const ACCEPT_V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-/// What a server is asked for its own document with: aggregated v2, never merged by its native proxy. Servers
-/// that do not know the profile ignore it.
+/// What a server is asked for its own document with: aggregated v2, never merged by its native proxy (servers that
+/// do not know the profile ignore it), else what older servers have. Nobody answers 406 to it.
 pub const ACCEPT_NOPEER: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList;profile=nopeer,\
-     application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+     application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
+     application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,\
+     application/json";
 
-/// Whether a `Content-Type` is that of an aggregated v2 document in JSON.
-pub fn is_aggregated_v2_json(content_type: &str) -> bool {
+/// The version of the aggregated document in JSON that a `Content-Type` names, if it names one.
+pub fn aggregated_json(content_type: &str) -> Option<AggregatedVersion> {
+    let clauses = accept::parse(content_type);
+    let clause = clauses.first().filter(|clause| Media::Json.matches(clause))?;
+    let (group, kind) = (clause.parameter("g"), clause.parameter("as"));
+    match clause.parameter("v").filter(|_| group == Some(GROUP) && kind == Some(KIND))? {
+        VERSION => Some(AggregatedVersion::V2),
+        "v2beta1" => Some(AggregatedVersion::V2Beta1),
+        _ => None,
+    }
+}
+
+/// Whether a `Content-Type` is that of an ordinary object in JSON.
+pub fn is_plain_json(content_type: &str) -> bool {
     accept::parse(content_type)
         .first()
-        .is_some_and(|clause| Media::Json.matches(clause) && is_aggregated_v2(clause))
+        .is_some_and(|clause| Media::Json.matches(clause) && is_untransformed(clause))
 }
 
 // === impl Media ===
 
 impl Media {
     /// In the order in which kube-apiserver offers them: the first is what a wildcard gets.
-    const OFFERED: [Self; 3] = [Self::Json, Self::Yaml, Self::Protobuf];
+    const OFFERED: [Self; 4] = [Self::Json, Self::Yaml, Self::Protobuf, Self::Cbor];
+
+    /// What is offered, with CBOR or without.
+    pub fn offered(cbor: bool) -> &'static [Self] {
+        if cbor { &Self::OFFERED } else { &Self::OFFERED[..3] }
+    }
 
     /// As in `Content-Type`.
     pub fn as_str(self) -> &'static str {
@@ -107,37 +152,79 @@ impl Media {
 // === impl DiscoveryForm ===
 
 impl DiscoveryForm {
-    /// Reads the first `Accept` header line of a request, if there is one.
+    /// Reads an `Accept` header whose lines were joined. `cbor` says whether that is offered.
     ///
-    /// Any usable clause that asks for v2 wins over plain ones, wherever it stands and whatever its `q`.
-    pub fn of(accept: Option<&[u8]>) -> Self {
-        let header = String::from_utf8_lossy(accept.unwrap_or_default());
+    /// Any usable clause that asks for v2 wins over those that ask for v2beta1, and these over plain ones.
+    pub fn of(accept: &[u8], cbor: bool) -> Self {
+        let header = String::from_utf8_lossy(accept);
         let clauses = accept::parse(&header);
-        let aggregated = clauses.iter().find_map(|clause| {
-            let media = usable(clause, is_aggregated_v2)?;
-            Some(Self::Aggregated {
-                version: AggregatedVersion::V2,
-                nopeer: clause.parameter("profile") == Some("nopeer"),
-                media,
-                pretty: clause.parameter("pretty") == Some("1"),
-            })
-        });
-        aggregated
-            .or_else(|| plain(&header, &clauses).map(|media| Self::Unaggregated { media }))
-            .unwrap_or(Self::NotAcceptable)
+        let offered = Media::offered(cbor);
+        let aggregated = |version: AggregatedVersion| {
+            let (clause, media) = choose(&clauses, offered, |clause| is_aggregated(clause, version))?;
+            let nopeer = clause.parameter("profile") == Some("nopeer");
+            Some(Self::Aggregated { version, nopeer, media, pretty: is_pretty(clause) })
+        };
+        aggregated(AggregatedVersion::V2)
+            .or_else(|| aggregated(AggregatedVersion::V2Beta1))
+            .unwrap_or_else(|| Self::of_clauses(&header, &clauses, offered))
     }
 
     /// As [`Self::of`], from all headers of a request.
-    pub fn of_headers(headers: &HeaderMap) -> Self {
-        Self::of(headers.get(ACCEPT).map(|value| value.as_bytes()))
+    pub fn of_headers(headers: &HeaderMap, cbor: bool) -> Self {
+        Self::of(&accept_of(headers), cbor)
+    }
+
+    /// As [`Self::of_headers`], where nothing aggregated is offered.
+    pub fn unaggregated(headers: &HeaderMap, cbor: bool) -> Self {
+        let accept = accept_of(headers);
+        let header = String::from_utf8_lossy(&accept);
+        Self::of_clauses(&header, &accept::parse(&header), Media::offered(cbor))
+    }
+
+    fn of_clauses(header: &str, clauses: &[Clause<'_>], offered: &[Media]) -> Self {
+        if header.is_empty() {
+            return Self::Unaggregated { media: Media::Json, pretty: false };
+        }
+        match choose(clauses, offered, is_untransformed) {
+            Some((clause, media)) => Self::Unaggregated { media, pretty: is_pretty(clause) },
+            None => Self::NotAcceptable,
+        }
     }
 }
 
-/// The encoding of an ordinary object such as a `Status`, from the first `Accept` header line; none if nothing
-/// suits (upstream sends an error in JSON then).
+// === impl AggregatedVersion ===
+
+impl AggregatedVersion {
+    /// As in `apiVersion`, without the group.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V2 => VERSION,
+            Self::V2Beta1 => "v2beta1",
+        }
+    }
+}
+
+/// The encoding of an ordinary object such as a `Status`; none if nothing suits (upstream sends an error in JSON
+/// then).
 pub fn negotiate(accept: Option<&[u8]>) -> Option<Media> {
     let header = String::from_utf8_lossy(accept.unwrap_or_default());
-    plain(&header, &accept::parse(&header))
+    match DiscoveryForm::of_clauses(&header, &accept::parse(&header), Media::offered(false)) {
+        DiscoveryForm::Unaggregated { media, .. } => Some(media),
+        _ => None,
+    }
+}
+
+/// All `Accept` lines as one.
+fn accept_of(headers: &HeaderMap) -> Cow<'_, [u8]> {
+    let mut lines = headers.get_all(ACCEPT).iter().map(|line| line.as_bytes());
+    let first = lines.next().unwrap_or_default();
+    let mut joined = Cow::Borrowed(first);
+    for line in lines {
+        let joined = joined.to_mut();
+        joined.extend_from_slice(b", ");
+        joined.extend_from_slice(line);
+    }
+    joined
 }
 
 /// Does kube-apiserver indent JSON for this request, apart from what `Accept` says? The query's `pretty` decides if
@@ -155,27 +242,41 @@ pub fn wants_pretty(query: Option<&str>, headers: &HeaderMap) -> bool {
     }
 }
 
-fn plain(header: &str, clauses: &[Clause<'_>]) -> Option<Media> {
-    if header.is_empty() {
-        return Some(Media::Json);
-    }
-    clauses.iter().find_map(|clause| usable(clause, is_untransformed))
+/// The first clause that can be followed, and the encoding that it gets; `transform` says what a clause may ask for.
+fn choose<'c, 'a>(
+    clauses: &'c [Clause<'a>],
+    offered: &[Media],
+    transform: impl Fn(&Clause<'a>) -> bool,
+) -> Option<(&'c Clause<'a>, Media)> {
+    let refused = |media: Media, by_more_than: u8| {
+        clauses.iter().any(|clause| {
+            clause.is_refusal
+                && clause.specificity() > by_more_than
+                && media.matches(clause)
+                && transform(clause)
+        })
+    };
+    clauses.iter().filter(|clause| !clause.is_refusal && transform(clause)).find_map(|clause| {
+        if clause.parameter("sv").is_some_and(|version| !version.is_empty()) {
+            return None;
+        }
+        let stream = clause.parameter("stream").unwrap_or_default();
+        let media = offered.iter().copied().find(|media| {
+            media.matches(clause)
+                && (stream.is_empty() || (stream == "watch" && media.streams()))
+                && !refused(*media, clause.specificity())
+        })?;
+        Some((clause, media))
+    })
 }
 
-/// The encoding that a clause gets, if `transform` allows what it asks for.
-fn usable(clause: &Clause<'_>, transform: impl Fn(&Clause<'_>) -> bool) -> Option<Media> {
-    if clause.parameter("sv").is_some_and(|version| !version.is_empty()) || !transform(clause) {
-        return None;
-    }
-    let stream = clause.parameter("stream").unwrap_or_default();
-    Media::OFFERED
-        .into_iter()
-        .find(|media| media.matches(clause) && (stream.is_empty() || (stream == "watch" && media.streams())))
+fn is_pretty(clause: &Clause<'_>) -> bool {
+    clause.parameter("pretty") == Some("1")
 }
 
-fn is_aggregated_v2(clause: &Clause<'_>) -> bool {
+fn is_aggregated(clause: &Clause<'_>, version: AggregatedVersion) -> bool {
     clause.parameter("g") == Some(GROUP)
-        && clause.parameter("v") == Some(VERSION)
+        && clause.parameter("v") == Some(version.as_str())
         && clause.parameter("as") == Some(KIND)
 }
 

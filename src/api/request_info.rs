@@ -208,7 +208,7 @@ fn check_segments(raw: &str, grouped: bool) -> Result<(), PathError> {
 }
 
 /// The first value of a query parameter, decoded; as Go, a pair with a semicolon does not count.
-fn query_value(query: &str, key: &str) -> Option<String> {
+pub(crate) fn query_value(query: &str, key: &str) -> Option<String> {
     query
         .split('&')
         .filter(|pair| !pair.contains(';'))

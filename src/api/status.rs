@@ -66,6 +66,12 @@ impl Status {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
     }
 
+    /// 406: none of what we could send is what the client reads.
+    pub fn not_acceptable(offered: &[&str]) -> Self {
+        let message = format!("only the following media types are accepted: {}", offered.join(", "));
+        Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message)
+    }
+
     /// 429: more requests are under way than may be.
     pub fn too_many_requests(message: impl Into<String>) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message)
@@ -177,7 +183,7 @@ pub fn is_route_not_found(content_type: Option<&HeaderValue>, body: &[u8]) -> bo
             has("kind: Status") && has("details: {}") && has(&format!("message: {ROUTE_NOT_FOUND}"))
         }
         PROTOBUF => protobuf::decode(body)
-            .is_some_and(|seen| seen.message == ROUTE_NOT_FOUND.as_bytes() && !seen.names_an_object),
+            .is_some_and(|seen| seen.message == ROUTE_NOT_FOUND && !seen.names_an_object),
         _ => false,
     }
 }

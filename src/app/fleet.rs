@@ -113,30 +113,36 @@ fn pool_settings(config: &Config, class: Class) -> pool::Settings {
     }
 }
 
-/// Starts the two tasks of each server.
-pub(super) fn keep_known(
-    config: &Config,
-    fleet: &Fleet,
-    book: &Arc<Book>,
-    metrics: &Metrics,
-) -> Vec<Refresh> {
+/// Asks servers with our own identity.
+pub(super) fn fetcher(config: &Config) -> Fetcher {
     let user = UserInfo {
         name: config.proxy_user.clone(),
         groups: vec![ALL_AUTHENTICATED.to_owned()],
         ..UserInfo::default()
     };
-    let fetcher = Fetcher {
+    Fetcher {
         user: Arc::new(user),
         bounds: Bounds {
             timeout: config.discovery.fetch_timeout,
             max_document: config.discovery.max_bytes,
             probe_timeout: config.health.probe_timeout,
         },
-    };
+    }
+}
+
+/// Starts the two tasks of each server.
+pub(super) fn keep_known(
+    config: &Config,
+    fleet: &Fleet,
+    book: &Arc<Book>,
+    fetcher: &Fetcher,
+    metrics: &Metrics,
+) -> Vec<Refresh> {
     let refreshes = refresh::Schedule {
         refresh_interval: config.discovery.refresh_interval,
         min_interval: limits::ROUTE_404_REFETCH_INTERVAL,
         first_backoff: limits::FETCH_BACKOFF,
+        list_max_age: limits::LIST_MAX_AGE,
     };
     let probes = probe::Schedule {
         interval: config.health.probe_interval,

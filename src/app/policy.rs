@@ -32,6 +32,7 @@ pub(super) fn policy(loaded: &Loaded, generation: u64) -> anyhow::Result<Policy>
         settings: Settings {
             reroute: config.reroute,
             merge: config.discovery.merge,
+            sources_header: config.discovery.sources_header,
             request_timeout: config.request_timeout,
             max_requests_in_flight: config.max_requests_inflight,
             trusted_proxies: config.callers.trusted_proxy_cidrs.clone(),

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Settings that can change while we run, by their keys in the file. All others take a restart.
-const RELOADABLE: [&str; 20] = [
+const RELOADABLE: [&str; 21] = [
     "tlsCertFile",
     "tlsPrivateKeyFile",
     "tlsMinVersion",
@@ -50,6 +50,7 @@ const RELOADABLE: [&str; 20] = [
     "allowSharedIdentity",
     "reroute",
     "merge",
+    "discoverySourcesHeader",
     "requestTimeout",
     "maxRequestsInflight",
     "upgradeIdleTimeout",

@@ -161,6 +161,10 @@ pub struct ServeArgs {
     /// Whether discovery is answered with one merged document: on or off [default: on]
     #[arg(long, value_name = "ON|OFF", help_heading = DISCOVERY)]
     pub merge: Option<String>,
+    /// Whether merged answers name the servers whose documents went into them, in
+    /// x-kube-peer-proxy-discovery-sources: on or off [default: off]
+    #[arg(long, value_name = "ON|OFF", help_heading = DISCOVERY)]
+    pub discovery_sources_header: Option<String>,
 
     /// Whether requests that home can't serve go to a peer: on, dry-run (only counted and logged) or off
     /// [default: on]
@@ -241,6 +245,7 @@ impl ServeArgs {
             "forget-after" => self.forget_after.as_slice(),
             "discovery-authorization-ttl" => self.discovery_authorization_ttl.as_slice(),
             "merge" => self.merge.as_slice(),
+            "discovery-sources-header" => self.discovery_sources_header.as_slice(),
             "reroute" => self.reroute.as_slice(),
             "request-timeout" => self.request_timeout.as_slice(),
             "max-requests-inflight" => self.max_requests_inflight.as_slice(),

@@ -85,6 +85,7 @@ pub(super) fn document(config: &Config) -> Map<String, Value> {
     file.put("discovery-fetch-timeout", format(discovery.fetch_timeout));
     file.put("discovery-max-bytes", format_bytes(discovery.max_bytes));
     file.put("merge", on_off(discovery.merge));
+    file.put("discovery-sources-header", on_off(discovery.sources_header));
 
     let durations: [(&str, Duration); 5] = [
         ("health-probe-interval", health.probe_interval),

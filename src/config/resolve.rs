@@ -219,6 +219,7 @@ fn discovery(s: &Settings<'_>, health: &Health, found: &mut Findings) -> Discove
     s.choice::<()>(found, "discovery-refresh", &[("interval", ())]);
     let discovery = Discovery {
         merge: s.on_off(found, "merge", default.merge),
+        sources_header: s.on_off(found, "discovery-sources-header", default.sources_header),
         refresh_interval: s.duration(
             found,
             "discovery-refresh-interval",
@@ -242,6 +243,7 @@ fn discovery(s: &Settings<'_>, health: &Health, found: &mut Findings) -> Discove
         max_bytes: s.value(found, "discovery-max-bytes", default.max_bytes, |text| {
             values::bytes_in(text, &(1 << 10..=1 << 30))
         }),
+        openapi: default.openapi,
     };
     if discovery.stale_after <= health.probe_interval {
         let message = format!(

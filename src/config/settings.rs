@@ -48,6 +48,7 @@ pub(super) const FLAGS: Keys = &[
     ("forget-after", Shape::Text),
     ("discovery-authorization-ttl", Shape::Text),
     ("merge", Shape::Text),
+    ("discovery-sources-header", Shape::Text),
     ("reroute", Shape::Text),
     ("request-timeout", Shape::Text),
     ("max-requests-inflight", Shape::Text),

@@ -10,13 +10,13 @@ use rustls::CipherSuite;
 use rustls_pki_types::ServerName;
 use url::Url;
 
-use crate::limits;
 pub use crate::{
     api::user::UserHeaders,
     ops::telemetry::LogFormat,
     proxy::{Reroute, home::Preference as HomePreference, listener::Limits as ClientLimits},
     tls::suites::MinVersion,
 };
+use crate::{discovery::openapi::Bounds, limits};
 
 /// What the proxy is to do. Paths are absolute.
 #[derive(Clone, Debug, PartialEq)]
@@ -159,6 +159,8 @@ pub enum PeerSource {
 pub struct Discovery {
     /// Whether discovery is answered with a merged document.
     pub merge: bool,
+    /// Whether merged answers name the servers whose documents went into them.
+    pub sources_header: bool,
     /// A server is asked again after this long.
     pub refresh_interval: Duration,
     /// A server not heard from for this long is stale; longer than [`Health::probe_interval`].
@@ -171,6 +173,8 @@ pub struct Discovery {
     pub fetch_timeout: Duration,
     /// Limit for one document, decompressed.
     pub max_bytes: usize,
+    /// Limits for OpenAPI.
+    pub openapi: Bounds,
 }
 
 /// Health probes.
@@ -266,12 +270,14 @@ impl Default for Discovery {
     fn default() -> Self {
         Self {
             merge: true,
+            sources_header: false,
             refresh_interval: limits::DISCOVERY_REFRESH_INTERVAL,
             stale_after: limits::STALE_AFTER,
             forget_after: limits::FORGET_AFTER,
             authorization_ttl: limits::DISCOVERY_AUTHORIZATION_TTL,
             fetch_timeout: limits::DISCOVERY_FETCH_TIMEOUT,
             max_bytes: limits::MAX_DISCOVERY_BYTES,
+            openapi: Bounds::default(),
         }
     }
 }

@@ -7,20 +7,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use super::{
-    merge::{self, Source},
-    render::Rendered,
-};
+use super::merge::Conflict;
 use crate::{
     api::{discovery::Tree, request_info::RequestInfo},
     servers::source::{Fleet, ServerSet},
 };
 
+mod answers;
 mod document;
 mod index;
 mod knowledge;
 
-pub use document::{Document, Lists, Part};
+pub use answers::{Answers, Found, Key, Origin};
+pub use document::{Document, Form, Forms, Lists, Part};
 use index::Index;
 pub use index::Serving;
 pub use knowledge::{Fetch, Freshness, Knowledge};
@@ -37,10 +36,8 @@ pub struct Catalog {
     pub fresh: ServerSet,
     /// Servers of which we do not know what they serve now.
     pub unknown: ServerSet,
-    /// `/apis` of everybody; `None` while nobody was heard.
-    pub apis: Option<Rendered>,
-    /// `/api` of everybody; `None` while nobody was heard.
-    pub api: Option<Rendered>,
+    /// The merged documents; `None` while nobody was heard.
+    pub answers: Option<Arc<Answers>>,
     index: Index,
 }
 
@@ -59,27 +56,21 @@ impl Catalog {
         };
         let fresh = with(|known| known.freshness() == Freshness::Fresh);
         let unknown = with(|known| known.freshness() == Freshness::Unknown);
-        let believed = with(Knowledge::is_believed_in_documents);
         let documents = || {
             servers.iter().enumerate().filter_map(|(index, known)| Some((index, known.document.as_ref()?)))
         };
-        let merged = |part: fn(&Document) -> &Part| {
-            let sources: Vec<Source<'_>> = documents()
-                .map(|(index, document)| Source {
-                    id: &fleet.get(index).name,
-                    document: &part(document).list,
-                    fresh: believed.contains(index),
-                })
-                .collect();
-            (!sources.is_empty()).then(|| Rendered::new(&merge::merge(&sources)))
-        };
-        let (apis, api) = (merged(|document| &document.apis), merged(|document| &document.api));
+        let origins = documents().map(|(index, document)| Origin {
+            name: Arc::clone(&fleet.get(index).name),
+            document: Arc::clone(document),
+            believed: servers[index].is_believed_in_documents(),
+        });
+        let answers = Answers::new(origins.collect()).map(Arc::new);
         let mut index = Index::default();
         for (server, document) in documents() {
             index.add(server, &document.api.list);
             index.add(server, &document.apis.list);
         }
-        Self { generation, fleet, servers, fresh, unknown, apis, api, index }
+        Self { generation, fleet, servers, fresh, unknown, answers, index }
     }
 
     /// Which servers' discovery lists what a request asks for: group, version, resource, scope, subresource
@@ -94,12 +85,21 @@ impl Catalog {
         info.is_resource && index::is_listable(&info.verb)
     }
 
-    /// The merged document of a tree.
-    pub fn merged(&self, tree: Tree) -> Option<&Rendered> {
-        match tree {
-            Tree::Api => self.api.as_ref(),
-            Tree::Apis => self.apis.as_ref(),
-        }
+    /// Whether a server lists a group, or of it a version.
+    pub fn lists(&self, server: usize, group: &str, version: Option<&str>) -> bool {
+        let document = self.servers[server].document.as_ref();
+        let list = document.map(|document| &document.part(Tree::of_group(group)).list);
+        let mut versions = list
+            .into_iter()
+            .flat_map(|list| &list.items)
+            .filter(|listed| listed.name() == group)
+            .flat_map(|group| &group.versions);
+        versions.any(|listed| version.is_none_or(|version| listed.version == version))
+    }
+
+    /// What servers contradict each other in.
+    pub fn conflicts(&self) -> &[Conflict] {
+        self.answers.as_ref().map_or(&[], |answers| answers.conflicts())
     }
 }
 
@@ -141,8 +141,24 @@ impl Book {
         }
         let current = self.current.load();
         let next = Catalog::build(current.generation + 1, current.fleet.clone(), facts.clone());
+        if next.conflicts() != current.conflicts() {
+            report(next.conflicts());
+        }
         self.current.store(Arc::new(next));
     }
+}
+
+/// One line for all that servers contradict each other in.
+fn report(conflicts: &[Conflict]) {
+    let Some(first) = conflicts.first() else {
+        tracing::info!("API servers contradict each other in nothing any more");
+        return;
+    };
+    tracing::warn!(
+        conflicts = conflicts.len(),
+        first = %first,
+        "API servers contradict each other in what a resource is (see /debug/catalog on the admin address)",
+    );
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@
 //! The first and the sixth row are one shortcut of upstream's: if folding brought nothing new, a server returns its
 //! own list rather than that of the smallest id. Leaving the shortcut out changes nothing but those two rows.
 
+pub mod conflicts;
 mod freshness;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+pub use self::conflicts::Conflict;
+use self::conflicts::Noticed;
 use self::unknown::{absorb_kind, absorb_subresource, same_resource};
 use super::order::merge_preserving_relative_order;
 use crate::api::discovery::{
@@ -47,6 +50,12 @@ pub struct Source<'a> {
 /// Nothing that a server lists is lost. A group-version is `Stale` only if no fresh server lists it otherwise; core
 /// `v1` never while any server is fresh.
 pub fn merge(sources: &[Source<'_>]) -> GroupDiscoveryList {
+    merge_and_compare(sources).0
+}
+
+/// [`merge`], and what the sources contradict each other in.
+pub fn merge_and_compare(sources: &[Source<'_>]) -> (GroupDiscoveryList, Vec<Conflict>) {
+    let mut noticed = Noticed::default();
     let mut sources: Vec<&Source<'_>> = sources.iter().collect();
     sources.sort_by_key(|source| source.id);
 
@@ -59,7 +68,7 @@ pub fn merge(sources: &[Source<'_>]) -> GroupDiscoveryList {
         for group in &source.document.items {
             let unique = without_duplicates(group);
             if let Some((known, last)) = groups.get_mut(group.name()) {
-                merge_group(known, &unique);
+                merge_group(known, &unique, &mut noticed);
                 if *last == number {
                     continue;
                 }
@@ -80,22 +89,44 @@ pub fn merge(sources: &[Source<'_>]) -> GroupDiscoveryList {
         .filter(|group| !group.versions.is_empty())
         .collect();
     freshness::apply(&mut merged.items, &sources);
-    merged
+    let conflicts = noticed.described(&sources, &merged);
+    (merged, conflicts)
 }
 
-fn merge_group(base: &mut GroupDiscovery, other: &GroupDiscovery) {
+fn merge_group(base: &mut GroupDiscovery, other: &GroupDiscovery, noticed: &mut Noticed) {
     base.metadata.extra.absorb(&other.metadata.extra);
     base.extra.absorb(&other.extra);
-    merge_named(&mut base.versions, &other.versions, |version| &version.version, merge_version);
+    let name = &base.metadata.name;
+    merge_named(
+        &mut base.versions,
+        &other.versions,
+        |version| &version.version,
+        |base, other| merge_version(base, other, &mut |resource| noticed.add(name, &other.version, resource)),
+    );
 }
 
-fn merge_version(base: &mut Arc<VersionDiscovery>, other: &Arc<VersionDiscovery>) {
+/// `differs` is told the name of a resource that the two contradict each other in.
+fn merge_version(
+    base: &mut Arc<VersionDiscovery>,
+    other: &Arc<VersionDiscovery>,
+    differs: &mut dyn FnMut(&str),
+) {
     if Arc::ptr_eq(base, other) || (base.resources == other.resources && base.extra == other.extra) {
         return;
     }
     let base = Arc::make_mut(base);
     base.extra.absorb(&other.extra);
-    merge_named(&mut base.resources, &other.resources, |resource| &resource.resource, merge_resource);
+    merge_named(
+        &mut base.resources,
+        &other.resources,
+        |resource| &resource.resource,
+        |base, other| {
+            if conflicts::contradict(base, other) {
+                differs(&other.resource);
+            }
+            merge_resource(base, other);
+        },
+    );
 }
 
 /// Verbs and subresources are united and sorted, all else stays; but nothing is sorted where nothing differs.
@@ -178,7 +209,9 @@ fn without_duplicates(group: &GroupDiscovery) -> Cow<'_, GroupDiscovery> {
     for version in &mut group.versions {
         fold_duplicates(&mut Arc::make_mut(version).resources, |resource| &resource.resource, merge_resource);
     }
-    fold_duplicates(&mut group.versions, |version| &version.version, merge_version);
+    // A server that contradicts itself is not compared with others.
+    let merge = |base: &mut _, other: &_| merge_version(base, other, &mut |_| ());
+    fold_duplicates(&mut group.versions, |version| &version.version, merge);
     Cow::Owned(group)
 }
 

@@ -3,20 +3,27 @@
 //! Fetches come on a timer, after a reconnect or another word on readiness ([`super::probe`]), and when something
 //! says that the document changed. There is one at a time per server, and a server that hangs delays nobody but
 //! itself.
+//!
+//! Behind a fetch, and with nobody waiting, come the server's unaggregated lists that are due ([`Ledger`]): all in one
+//! *pass*, that ends in one change of the catalog at most.
 
 use std::{sync::Arc, time::Duration};
 
 use rand::RngExt as _;
 use tokio::{
     sync::{mpsc, watch},
+    task::JoinSet,
     time::{self, Instant},
 };
 
 use super::{
-    catalog::{Book, Knowledge},
-    fetch::{FetchError, Fetched, Fetcher},
+    catalog::{Book, Document, Knowledge},
+    fetch::{FetchError, Fetched, Fetcher, Found, Ledger, Wanted},
 };
 use crate::{metrics::Metrics, servers::Server};
+
+/// How often it is looked for lists that have got old, in the time in which one gets old.
+const LOOKS: u32 = 20;
 
 /// When a refresh task does what.
 #[derive(Clone, Debug)]
@@ -27,6 +34,8 @@ pub struct Schedule {
     pub min_interval: Duration,
     /// The first wait after a failure; it doubles up to `refresh_interval`.
     pub first_backoff: Duration,
+    /// No unaggregated list that only storage version hashes are wanted of gets older, while the server is healthy.
+    pub list_max_age: Duration,
 }
 
 /// What made us fetch; a label of a metric.
@@ -69,6 +78,18 @@ struct Task {
     last_fetch: Option<Instant>,
     /// When to fetch if nothing happens before, and what to call it.
     next_fetch: (Instant, Trigger),
+    ledger: Ledger,
+    /// The pass under way, if there is one.
+    pass: JoinSet<Pass>,
+    /// When to look for lists that have got old.
+    next_look: Instant,
+}
+
+/// A pass that ended.
+struct Pass {
+    read: Vec<(Wanted, Option<Found>)>,
+    /// The rest was not asked for.
+    broke_off: bool,
 }
 
 // === impl Trigger ===
@@ -109,6 +130,9 @@ impl Refresh {
             book,
             fetcher,
             backoff: schedule.first_backoff,
+            ledger: Ledger::new(schedule.list_max_age),
+            pass: JoinSet::new(),
+            next_look: Instant::now(),
             schedule,
             metrics,
             asked,
@@ -157,8 +181,54 @@ impl Task {
                     None => return,
                 },
                 () = time::sleep_until(next_fetch) => trigger,
+                Some(ended) = self.pass.join_next() => {
+                    // One that panicked is tried again like one that failed.
+                    if let Ok(pass) = ended {
+                        self.passed(pass).await;
+                    }
+                    continue;
+                }
+                () = time::sleep_until(self.next_look) => {
+                    self.start_pass(false);
+                    continue;
+                }
             };
             self.fetch(trigger).await;
+        }
+    }
+
+    /// Reads the lists that are due, unless that is being done. A server that is not well has other worries.
+    fn start_pass(&mut self, again: bool) {
+        let now = Instant::now();
+        self.next_look = now + self.schedule.list_max_age / LOOKS;
+        let Some(document) = self.book.catalog().servers[self.number].document.clone() else { return };
+        if !self.pass.is_empty() || !self.server.health.is_healthy() {
+            return;
+        }
+        let due = self.ledger.due(&document, again, now);
+        if due.is_empty() {
+            return;
+        }
+        let (fetcher, server) = (self.fetcher.clone(), Arc::clone(&self.server));
+        self.pass.spawn(async move {
+            let asked = due.len();
+            let read = fetcher.lists(&server, due).await;
+            Pass { broke_off: read.len() < asked, read }
+        });
+    }
+
+    /// Publishes what a pass found out, all at once.
+    async fn passed(&mut self, Pass { read, broke_off }: Pass) {
+        let Some(document) = self.book.catalog().servers[self.number].document.clone() else { return };
+        let lists = self.ledger.enter(read, &document, Instant::now());
+        if lists != *document.lists {
+            // Nobody else writes this server's document.
+            let document = Arc::new(Document { lists: Arc::new(lists), ..Document::clone(&document) });
+            self.book.write(self.number, |known| known.document = Some(document)).await;
+        }
+        if !broke_off {
+            // What changed meanwhile.
+            self.start_pass(false);
         }
     }
 
@@ -184,11 +254,16 @@ impl Task {
         };
         self.metrics.discovery.synced(&self.server.name, trigger.as_str(), outcome);
         match result {
-            Ok(fetched) => self.succeeded(fetched, losses, trigger).await,
+            Ok(fetched) => {
+                self.succeeded(fetched, losses, trigger).await;
+                self.start_pass(true);
+            }
             Err(error) => self.failed(&error, trigger).await,
         }
-        let freshness = self.book.catalog().servers[self.number].freshness();
+        let catalog = self.book.catalog();
+        let freshness = catalog.servers[self.number].freshness();
         self.metrics.discovery.freshness(&self.server.name, freshness.as_str());
+        self.metrics.discovery.conflicts(catalog.conflicts().len());
         self.metrics.servers.healthy(&self.server.name, self.server.health.is_healthy());
         self.ended.send_modify(|count| *count += 1);
     }

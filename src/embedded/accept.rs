@@ -22,18 +22,22 @@ pub(super) enum Form {
 // === impl Form ===
 
 impl Form {
-    /// Reads the first `Accept` line only, as upstream does.
-    pub(super) fn negotiate(headers: &HeaderMap, beta_served: bool) -> Self {
+    /// Reads the first `Accept` line only, as upstream does; `aggregated` are the forms that are served beside the
+    /// plain one.
+    pub(super) fn negotiate(headers: &HeaderMap, aggregated: &[Self]) -> Self {
         let Some(accept) = headers.get(ACCEPT).and_then(|value| value.to_str().ok()) else {
             return Self::Plain;
         };
         let mut clauses: Vec<Clause<'_>> = accept.split(',').map(Clause::parse).collect();
         clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
         for clause in clauses.iter().filter(|clause| clause.is_json()) {
-            match clause.discovery_version() {
-                Some("v2") => return Self::V2,
-                Some("v2beta1") if beta_served => return Self::V2Beta1,
-                _ => {}
+            let form = match clause.discovery_version() {
+                Some("v2") => Self::V2,
+                Some("v2beta1") => Self::V2Beta1,
+                _ => continue,
+            };
+            if aggregated.contains(&form) {
+                return form;
             }
         }
         let plain = clauses.iter().any(|clause| clause.is_json() && clause.get("as").is_none());
@@ -41,7 +45,33 @@ impl Form {
     }
 }
 
-struct Clause<'a> {
+/// Which of these media types (no parameters) the first `Accept` line asks for first; anything without a line.
+/// Upstream: the loops of `k8s.io/kube-openapi/pkg/handler`.
+pub(super) fn first_of(headers: &HeaderMap, offered: &[&str]) -> Option<usize> {
+    clauses(headers).iter().find_map(|clause| {
+        let fits = |offered: &&str| {
+            clause.media_type == *offered || matches!(clause.media_type, "*/*" | "application/*")
+        };
+        offered.iter().position(fits)
+    })
+}
+
+/// The clauses of the first `Accept` line that JSON suits, the preferred ones first; as if it said `*/*` without one.
+pub(super) fn json_clauses(headers: &HeaderMap) -> Vec<Clause<'_>> {
+    let mut clauses = clauses(headers);
+    clauses.retain(Clause::is_json);
+    clauses
+}
+
+fn clauses(headers: &HeaderMap) -> Vec<Clause<'_>> {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).filter(|line| !line.is_empty());
+    let mut clauses: Vec<Clause<'_>> = accept.unwrap_or("*/*").split(',').map(Clause::parse).collect();
+    clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
+    clauses
+}
+
+/// One media range with its parameters.
+pub(super) struct Clause<'a> {
     media_type: &'a str,
     params: Vec<(&'a str, &'a str)>,
     quality: f32,
@@ -65,7 +95,8 @@ impl<'a> Clause<'a> {
         clause
     }
 
-    fn get(&self, key: &str) -> Option<&'a str> {
+    /// The value of a parameter; the last one counts.
+    pub(super) fn get(&self, key: &str) -> Option<&'a str> {
         self.params.iter().rev().find(|(name, _)| *name == key).map(|(_, value)| *value)
     }
 

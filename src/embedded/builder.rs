@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::auth::{Authenticator, FrontProxy, Verifier};
 use super::discovery::Discovery;
 use super::faults::Faults;
+use super::forms::{Forms, Spoken};
 use super::log::{REMEMBERED, RequestLog};
 use super::recorded::Recorded;
 use super::server::{RunningServer, StartError};
@@ -30,6 +31,7 @@ pub struct Builder {
     id: String,
     recorded: Recorded,
     documents: Option<(Value, Value)>,
+    forms: Forms,
     store: Option<Arc<Store>>,
     serving: Option<Credential>,
     client_ca: Option<CertificateDer<'static>>,
@@ -53,6 +55,7 @@ impl Builder {
             id: id.to_owned(),
             recorded: Recorded::V1_36,
             documents: None,
+            forms: Forms::default(),
             store: None,
             serving: None,
             client_ca: None,
@@ -80,6 +83,13 @@ impl Builder {
     #[must_use]
     pub fn documents(mut self, api: Value, apis: Value) -> Self {
         self.documents = Some((api, apis));
+        self
+    }
+
+    /// Which forms of discovery it speaks (default [`Forms::V2`]).
+    #[must_use]
+    pub fn forms(mut self, forms: Forms) -> Self {
+        self.forms = forms;
         self
     }
 
@@ -216,10 +226,8 @@ impl Builder {
             tokens: self.tokens,
             anonymous: self.anonymous,
         };
-        let discovery = match self.documents {
-            Some((api, apis)) => Discovery::new(api, apis),
-            None => Discovery::recorded(self.recorded),
-        };
+        let (api, apis) = self.documents.unwrap_or_else(|| (self.recorded.api(), self.recorded.apis()));
+        let discovery = Discovery::new(api, apis, format!("1.{}", self.recorded.minor()));
         Ok(Shared {
             tls: tls::server_config(serving, self.http2).map_err(bad)?,
             store: self.store.unwrap_or_else(Store::new),
@@ -229,6 +237,7 @@ impl Builder {
             authenticator,
             authorizer: self.authorizer,
             version: self.recorded.version(),
+            forms: Spoken::new(self.forms),
             beta_discovery: self.recorded.minor() < 35,
             test_endpoints: self.test_endpoints,
             max_streams: self.max_streams,

@@ -4,11 +4,12 @@ mod document;
 
 pub(super) use document::{Document, Lookup, Served};
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
-use super::recorded::Recorded;
+use super::legacy::StorageVersions;
+use super::openapi::Specs;
 
 /// A resource to be added at run time, as a CRD would.
 #[derive(Clone, Debug)]
@@ -42,6 +43,12 @@ pub struct Discovery(Arc<Mutex<Trees>>);
 struct Trees {
     api: Arc<Document>,
     apis: Arc<Document>,
+    /// Such as `1.36`: OpenAPI says it.
+    release: String,
+    /// Storage versions that were set by hand.
+    stored: Arc<StorageVersions>,
+    /// Made when first asked for, gone with every change.
+    specs: Option<Arc<Specs>>,
 }
 
 // === impl ResourceSpec ===
@@ -88,13 +95,10 @@ impl ResourceSpec {
 // === impl Discovery ===
 
 impl Discovery {
-    pub(super) fn new(api: Value, apis: Value) -> Self {
-        let trees = Trees { api: Arc::new(Document::new(api)), apis: Arc::new(Document::new(apis)) };
+    pub(super) fn new(api: Value, apis: Value, release: String) -> Self {
+        let (api, apis) = (Arc::new(Document::new(api)), Arc::new(Document::new(apis)));
+        let trees = Trees { api, apis, release, stored: Arc::default(), specs: None };
         Self(Arc::new(Mutex::new(trees)))
-    }
-
-    pub(super) fn recorded(version: Recorded) -> Self {
-        Self::new(version.api(), version.apis())
     }
 
     /// The document as it is now, in its v2 form.
@@ -162,8 +166,35 @@ impl Discovery {
         })
     }
 
+    /// Says in which version the objects of a resource are stored, such as `v1beta1`, or `apps/v1` for one of
+    /// another group: the unaggregated lists show a hash of it. Until then: the version that lists the resource,
+    /// but for the few where kube-apiserver is known to store another one.
+    pub fn set_storage_version(&self, group: &str, version: &str, resource: &str, storage_version: &str) {
+        let key = (group.to_owned(), version.to_owned(), resource.to_owned());
+        Arc::make_mut(&mut self.lock().stored).insert(key, storage_version.to_owned());
+    }
+
+    pub(super) fn storage_versions(&self) -> Arc<StorageVersions> {
+        Arc::clone(&self.lock().stored)
+    }
+
+    /// The OpenAPI documents of what is served now.
+    pub(super) fn specs(&self) -> Arc<Specs> {
+        let mut trees = self.lock();
+        if let Some(specs) = &trees.specs {
+            return Arc::clone(specs);
+        }
+        let specs = Arc::new(Specs::of(&trees.api, &trees.apis, &trees.release));
+        trees.specs = Some(Arc::clone(&specs));
+        specs
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Trees> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn snapshot(&self, tree: Tree) -> Arc<Document> {
-        let trees = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let trees = self.lock();
         Arc::clone(match tree {
             Tree::Api => &trees.api,
             Tree::Apis => &trees.apis,
@@ -175,7 +206,8 @@ impl Discovery {
     }
 
     fn edit_tree<T>(&self, tree: Tree, edit: impl FnOnce(&mut Value) -> T) -> T {
-        let mut trees = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trees = self.lock();
+        trees.specs = None;
         let place = match tree {
             Tree::Api => &mut trees.api,
             Tree::Apis => &mut trees.apis,

@@ -28,6 +28,9 @@ pub enum DiscoveryFault {
     Slow(Duration),
 }
 
+/// How `/openapi/v2` and `/openapi/v3` are to go wrong: in the same ways.
+pub type OpenApiFault = DiscoveryFault;
+
 /// How a resource that discovery lists is to be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteFault {
@@ -71,6 +74,9 @@ struct Inner {
 #[derive(Clone, Debug, Default)]
 struct Settings {
     discovery: Option<DiscoveryFault>,
+    group_versions: HashMap<(String, String), StatusCode>,
+    openapi: Option<OpenApiFault>,
+    openapi_at: HashMap<String, OpenApiFault>,
     missing: HashMap<GroupVersionResource, RouteFault>,
     delay: Option<Duration>,
     status: Option<StatusCode>,
@@ -85,6 +91,32 @@ impl Faults {
     /// How discovery goes wrong, or that it goes right again.
     pub fn discovery(&self, fault: Option<DiscoveryFault>) {
         self.lock().discovery = fault;
+    }
+
+    /// Lets the list of one group-version (`/apis/<group>/<version>`, `/api/<version>`) answer this status although
+    /// `/apis` names it, or lets it answer right again. 503 is what an API server says of an extension server that is
+    /// away, 404 what one says whose etcd holds the registration of a group-version that only others serve.
+    pub fn group_version(&self, group: &str, version: &str, status: Option<StatusCode>) {
+        let key = (group.to_owned(), version.to_owned());
+        let mut settings = self.lock();
+        match status {
+            Some(status) => settings.group_versions.insert(key, status),
+            None => settings.group_versions.remove(&key),
+        };
+    }
+
+    /// How every OpenAPI document goes wrong, the index included, or that they go right again.
+    pub fn openapi(&self, fault: Option<OpenApiFault>) {
+        self.lock().openapi = fault;
+    }
+
+    /// How the OpenAPI document at this path (no query) goes wrong.
+    pub fn openapi_at(&self, path: &str, fault: Option<OpenApiFault>) {
+        let mut settings = self.lock();
+        match fault {
+            Some(fault) => settings.openapi_at.insert(path.to_owned(), fault),
+            None => settings.openapi_at.remove(path),
+        };
     }
 
     /// While on, a request is read and recorded but not answered; connections stay alive (PING is answered).
@@ -141,6 +173,15 @@ impl Faults {
 
     pub(super) fn of_discovery(&self) -> Option<DiscoveryFault> {
         self.lock().discovery
+    }
+
+    pub(super) fn of_group_version(&self, group: &str, version: &str) -> Option<StatusCode> {
+        self.lock().group_versions.get(&(group.to_owned(), version.to_owned())).copied()
+    }
+
+    pub(super) fn of_openapi(&self, path: &str) -> Option<OpenApiFault> {
+        let settings = self.lock();
+        settings.openapi_at.get(path).copied().or(settings.openapi)
     }
 
     pub(super) fn of_resource(&self, resource: &GroupVersionResource) -> Option<RouteFault> {

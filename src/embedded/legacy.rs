@@ -1,10 +1,29 @@
 //! The forms of discovery that older clients read, derived from the v2 document.
+//!
+//! It shares nothing with [`crate::api::discovery::legacy`]: tests compare what the proxy makes of a v2 document with
+//! what this server makes of the same, and shared code would be wrong in both places alike.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use super::discovery::{Document, group_name};
+use crate::pki::base64;
+
+/// By group, version and resource: the version that is stored, behind its group if that is another one.
+pub(super) type StorageVersions = HashMap<(String, String, String), String>;
+
+/// What kube-apiserver 1.32 to 1.36 store in another version than the listed one: group, listed version, resource,
+/// stored version. Told by the hashes that they list.
+const STORED_OTHERWISE: [(&str, &str, &str, &str); 5] = [
+    ("events.k8s.io", "v1", "events", "/v1"),
+    ("autoscaling", "v1", "horizontalpodautoscalers", "v2"),
+    ("admissionregistration.k8s.io", "v1", "mutatingadmissionpolicies", "v1beta1"),
+    ("admissionregistration.k8s.io", "v1", "mutatingadmissionpolicybindings", "v1beta1"),
+    ("apiextensions.k8s.io", "v1", "customresourcedefinitions", "v1beta1"),
+];
 
 /// `/api`
 pub(super) fn api_versions(document: &Document, address: SocketAddr) -> Value {
@@ -32,21 +51,56 @@ pub(super) fn group(document: &Document, name: &str) -> Option<Value> {
 }
 
 /// `/api/<version>` and `/apis/<group>/<version>`
-pub(super) fn resource_list(document: &Document, group: &str, version: &str) -> Option<Value> {
+pub(super) fn resource_list(
+    document: &Document,
+    stored: &StorageVersions,
+    group: &str,
+    version: &str,
+) -> Option<Value> {
     let found = document.version(group, version)?;
     let mut resources = Vec::new();
     for parent in found["resources"].as_array().into_iter().flatten() {
-        resources.push(resource(parent, parent["resource"].as_str().unwrap_or_default(), parent));
+        let name = parent["resource"].as_str().unwrap_or_default();
+        let mut row = resource(parent, name, parent);
+        if is_stored(parent) {
+            let kind = parent["responseKind"]["kind"].as_str().unwrap_or_default();
+            row["storageVersionHash"] = storage_hash(stored, group, version, name, kind).into();
+        }
+        resources.push(row);
         for sub in parent["subresources"].as_array().into_iter().flatten() {
             let name =
                 [&parent["resource"], &sub["subresource"]].map(|part| part.as_str().unwrap_or_default());
             resources.push(resource(parent, &name.join("/"), sub));
         }
     }
-    Some(json!({
-        "kind": "APIResourceList", "apiVersion": "v1",
-        "groupVersion": group_version(group, version), "resources": resources,
-    }))
+    let mut list = Map::new();
+    list.insert("kind".into(), "APIResourceList".into());
+    // Upstream leaves it out in the core group.
+    if !group.is_empty() {
+        list.insert("apiVersion".into(), "v1".into());
+    }
+    list.insert("groupVersion".into(), group_version(group, version).into());
+    list.insert("resources".into(), resources.into());
+    Some(list.into())
+}
+
+/// Whether objects of it are kept: reviews and bindings can't be listed, component statuses not be made.
+fn is_stored(resource: &Value) -> bool {
+    let verbs = resource["verbs"].as_array();
+    let has = |wanted: &str| verbs.is_some_and(|verbs| verbs.iter().any(|verb| verb == wanted));
+    has("list") && has("create")
+}
+
+/// Upstream: `k8s.io/apiserver/pkg/endpoints/discovery/storageversionhash.go`.
+fn storage_hash(stored: &StorageVersions, group: &str, version: &str, resource: &str, kind: &str) -> String {
+    let set = stored.get(&(group.to_owned(), version.to_owned(), resource.to_owned()));
+    let known = || {
+        let mut table = STORED_OTHERWISE.iter();
+        table.find(|row| (row.0, row.1, row.2) == (group, version, resource)).map(|row| row.3)
+    };
+    let stored = set.map(String::as_str).or_else(known).unwrap_or(version);
+    let (group, version) = stored.split_once('/').unwrap_or((group, stored));
+    base64(&Sha256::digest(format!("{group}/{version}/{kind}"))[..8])
 }
 
 /// How an object of this group-version writes its `apiVersion`.

@@ -13,6 +13,7 @@ use super::protobuf;
 use super::selector::Selector;
 use super::store::{self, Key, Scope, Store};
 use super::target::{Query, Target};
+use super::view::View;
 
 /// One request for a resource that is served, with its body read.
 pub(super) struct ObjectRequest<'a> {
@@ -22,6 +23,7 @@ pub(super) struct ObjectRequest<'a> {
     pub(super) query: &'a Query,
     pub(super) headers: &'a HeaderMap,
     pub(super) body: &'a [u8],
+    pub(super) view: View,
 }
 
 /// Subresources that are a view on their parent.
@@ -52,6 +54,11 @@ impl ObjectRequest<'_> {
         }
     }
 
+    /// What was sent, with its type: for reviews, which are questions.
+    pub(super) fn question(&self) -> Result<Value, Refusal> {
+        Ok(self.typed(&self.object_of_body()?))
+    }
+
     fn part(&self) -> Result<Part, Refusal> {
         match self.target.subresource.as_deref() {
             None => Ok(Part::Main),
@@ -68,7 +75,7 @@ impl ObjectRequest<'_> {
     fn get(&self) -> Result<Answer, Refusal> {
         let key = self.key()?;
         let object = self.store.get(&key).ok_or_else(|| key.not_found())?;
-        Ok(answer::json(StatusCode::OK, &self.typed(&object)))
+        Ok(self.one(StatusCode::OK, &object))
     }
 
     fn list(&self) -> Result<Answer, Refusal> {
@@ -83,7 +90,7 @@ impl ObjectRequest<'_> {
             "kind": format!("{}List", self.served.kind), "apiVersion": self.api_version(),
             "metadata": { "resourceVersion": revision.to_string() }, "items": items,
         });
-        Ok(answer::json(StatusCode::OK, &list))
+        Ok(answer::json(StatusCode::OK, &self.view.list(list)))
     }
 
     fn create(&self) -> Result<Answer, Refusal> {
@@ -106,12 +113,8 @@ impl ObjectRequest<'_> {
             remove_field(&mut object, "status");
         }
         let key = Key { name, ..self.key_of_scope() };
-        if self.query.filled("dryRun").is_some() {
-            object["metadata"]["name"] = json!(key.name);
-            return Ok(answer::json(StatusCode::CREATED, &object));
-        }
-        let created = self.store.create(key, object)?;
-        Ok(answer::json(StatusCode::CREATED, &self.typed(&created)))
+        let created = self.store.create(key, object, self.dry_run())?;
+        Ok(self.one(StatusCode::CREATED, &created))
     }
 
     fn update(&self, part: Part) -> Result<Answer, Refusal> {
@@ -121,8 +124,9 @@ impl ObjectRequest<'_> {
             let message = format!("the name of the object is not the name in the URL ({})", key.name);
             return Err(Refusal::bad_request(message));
         }
-        let updated = self.store.update(&key, |old| self.replaced(part, &key, old, object))?;
-        Ok(answer::json(StatusCode::OK, &self.typed(&updated)))
+        let change = |old: &Value| self.replaced(part, &key, old, object);
+        let updated = self.store.update(&key, change, self.dry_run())?;
+        Ok(self.one(StatusCode::OK, &updated))
     }
 
     fn patch(&self, part: Part) -> Result<Answer, Refusal> {
@@ -131,17 +135,18 @@ impl ObjectRequest<'_> {
         if patch.creates() && part == Part::Main && self.store.get(&key).is_none() {
             let object = patch.apply(&json!({ "metadata": {} }));
             well_formed(&object)?;
-            let created = self.store.create(key, object)?;
-            return Ok(answer::json(StatusCode::CREATED, &self.typed(&created)));
+            let created = self.store.create(key, object, self.dry_run())?;
+            return Ok(self.one(StatusCode::CREATED, &created));
         }
-        let updated = self.store.update(&key, |old| self.replaced(part, &key, old, patch.apply(old)))?;
-        Ok(answer::json(StatusCode::OK, &self.typed(&updated)))
+        let change = |old: &Value| self.replaced(part, &key, old, patch.apply(old));
+        let updated = self.store.update(&key, change, self.dry_run())?;
+        Ok(self.one(StatusCode::OK, &updated))
     }
 
     fn delete(&self) -> Result<Answer, Refusal> {
         let key = self.key()?;
         let wanted = serde_json::from_slice(self.body).unwrap_or(Value::Null)["preconditions"].clone();
-        let deleted = self.store.delete(&key, |object| {
+        let allowed = |object: &Value| {
             let broken = ["uid", "resourceVersion"]
                 .into_iter()
                 .find(|field| wanted[field].is_string() && wanted[field] != object["metadata"][field]);
@@ -149,7 +154,8 @@ impl ObjectRequest<'_> {
                 let why = format!("the precondition on its {field} does not hold");
                 Err(Refusal::conflict(&key.group, &key.resource, &key.name, &why))
             })
-        })?;
+        };
+        let deleted = self.store.delete(&key, allowed, self.dry_run())?;
         let mut details = answer::object(&key.group, &key.resource, &key.name);
         details["uid"] = deleted["metadata"]["uid"].clone();
         Ok(answer::json(
@@ -168,7 +174,7 @@ impl ObjectRequest<'_> {
             let of = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
             let key = Key { namespace: of("namespace"), name: of("name"), ..self.key_of_scope() };
             // Somebody else may have deleted it meanwhile: then it is gone too.
-            if self.store.delete(&key, |_| Ok(())).is_ok() {
+            if self.store.delete(&key, |_| Ok(()), self.dry_run()).is_ok() {
                 items.push(self.typed(object));
             }
         }
@@ -275,6 +281,15 @@ impl ObjectRequest<'_> {
 
     pub(super) fn api_version(&self) -> String {
         group_version(&self.target.group, &self.target.version)
+    }
+
+    /// Whether the answer is wanted and the change is not.
+    fn dry_run(&self) -> bool {
+        self.query.filled("dryRun").is_some()
+    }
+
+    fn one(&self, code: StatusCode, object: &Value) -> Answer {
+        answer::json(code, &self.view.one(self.typed(object)))
     }
 
     /// The object in the version that was asked for.

@@ -1,82 +1,185 @@
-//! `/openapi/v3`, just so much that `kubectl apply` and `create -f` find out that the server validates.
+//! `/openapi/v2` and `/openapi/v3`, made of what discovery lists.
 //!
-//! kubectl looks for a `fieldValidation` parameter on the PATCH of the object's kind (upstream:
-//! `cli-runtime/pkg/resource/query_param_verifier_v3.go`). The schemas know no fields. `/openapi/v2`, which kubectl
-//! before 1.31 reads for the same purpose, is not served: there `--validate=false` helps.
+//! Heads and redirects are those of kube-apiserver 1.36 (upstream: `k8s.io/kube-openapi/pkg/handler` and `handler3`,
+//! the index: `k8s.io/kube-aggregator/pkg/controllers/openapiv3`). `Range` and dates in conditions are not understood.
 
-use http::StatusCode;
-use serde_json::{Map, Value, json};
+mod gnostic;
+mod paths;
+mod schema;
+mod specs;
+#[cfg(test)]
+mod tests;
 
-use super::answer::{self, Answer};
-use super::discovery::{Discovery, Tree, group_name, tree_of};
-use super::legacy::group_version;
+pub(super) use specs::Specs;
 
-/// `None` if the path is not below `/openapi/v3`.
-pub(super) fn answer(discovery: &Discovery, path: &str) -> Option<Answer> {
-    let below = path.strip_prefix("/openapi/v3")?;
-    let segments: Vec<&str> = below.split('/').skip(1).collect();
-    let (group, version) = match segments[..] {
-        [] => return Some(answer::json(StatusCode::OK, &index(discovery))),
-        ["api", version] => ("", version),
-        ["apis", group, version] => (group, version),
-        _ => return None,
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+use time::{Duration, OffsetDateTime};
+
+use self::specs::{Spec, relative_url};
+use super::accept;
+use super::answer::{self, Answer, Refusal};
+use super::shared::Shared;
+use super::spoil::spoil;
+use super::target::Query;
+use crate::body;
+
+const JSON: &str = "application/json";
+const V2: [&str; 2] = [
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+];
+const V3: [&str; 2] = [
+    "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v3@v1.0+protobuf",
+];
+
+/// Answers everything below `/openapi/`.
+pub(super) async fn answer(server: &Shared, parts: &Parts) -> Result<Answer, Refusal> {
+    let path = parts.uri.path();
+    let mut headers = parts.headers.clone();
+    let fault = server.faults.of_openapi(path);
+    if fault.is_some() {
+        // Who has the right document is to get the wrong one, too.
+        headers.remove(header::IF_NONE_MATCH);
+    }
+    let specs = server.discovery.specs();
+    let good = match path.strip_prefix("/openapi/") {
+        Some("v2") => swagger(&specs, &headers),
+        Some("v3") => {
+            // Upstream takes it for a file: of no known type, and without an ETag.
+            let mut answer =
+                answer::with_type(StatusCode::OK, "text/plain; charset=utf-8", specs.index.clone());
+            set(&mut answer, header::LAST_MODIFIED, &http_date(OffsetDateTime::now_utc(), "GMT"));
+            answer
+        }
+        Some(below) => match below.strip_prefix("v3/").and_then(|key| Some((key, specs.v3.get(key)?))) {
+            Some((key, spec)) => {
+                let hash = Query::parse(parts.uri.query()).filled("hash").map(str::to_owned);
+                group_version(&specs, key, spec, hash.as_deref(), &headers)
+            }
+            None if below.starts_with("v3/") => empty(StatusCode::NOT_FOUND),
+            None => answer::page_not_found(),
+        },
+        None => answer::page_not_found(),
     };
-    let document = discovery.snapshot(tree_of(group));
-    Some(match document.version(group, version) {
-        Some(found) => answer::json(StatusCode::OK, &of_version(&found["resources"], group, version)),
-        None => answer::text(StatusCode::NOT_FOUND, ""),
-    })
+    match fault {
+        None => Ok(good),
+        Some(fault) => spoil(fault, good).await,
+    }
 }
 
-fn index(discovery: &Discovery) -> Value {
-    let mut paths = Map::new();
-    for tree in [Tree::Api, Tree::Apis] {
-        let document = discovery.snapshot(tree);
-        for group in document.value["items"].as_array().into_iter().flatten() {
-            for version in group["versions"].as_array().into_iter().flatten() {
-                let version = version["version"].as_str().unwrap_or_default();
-                let path = root(group_name(group), version);
-                paths.insert(path.clone(), json!({ "serverRelativeURL": format!("/openapi/v3/{path}") }));
+/// `/openapi/v2`
+fn swagger(specs: &Specs, headers: &HeaderMap) -> Answer {
+    let mut answer = match accept::first_of(headers, &[JSON, V2[0], V2[1]]) {
+        None => empty(StatusCode::NOT_ACCEPTABLE),
+        Some(_) if matches_etag(headers, &specs.v2.hash) => not_modified(&specs.v2.hash),
+        Some(chosen) => {
+            let binary = chosen > 0;
+            let zipped = headers
+                .get_all(header::ACCEPT_ENCODING)
+                .iter()
+                .any(|value| value.to_str().is_ok_and(|value| value.contains("gzip")));
+            let bytes = match (zipped, binary) {
+                (true, _) => specs.v2.gzipped(binary),
+                (false, true) => specs.v2.protobuf(),
+                (false, false) => &specs.v2.json,
+            };
+            let mut answer = document(specs, &specs.v2, bytes, if binary { V2[0] } else { JSON });
+            if zipped {
+                set(&mut answer, header::CONTENT_ENCODING, "gzip");
+            }
+            answer
+        }
+    };
+    for varying in ["Accept-Encoding", "Accept"] {
+        answer.headers_mut().append(header::VARY, HeaderValue::from_static(varying));
+    }
+    answer
+}
+
+/// `/openapi/v3/<key>`
+fn group_version(specs: &Specs, key: &str, spec: &Spec, hash: Option<&str>, headers: &HeaderMap) -> Answer {
+    let mut answer = match accept::first_of(headers, &[JSON, V3[0], V3[1]]) {
+        None => empty(StatusCode::NOT_ACCEPTABLE),
+        Some(chosen) => {
+            let media_type = if chosen > 0 { V3[0] } else { JSON };
+            if hash.is_some_and(|hash| hash != spec.hash) {
+                let mut answer = answer::with_type(StatusCode::MOVED_PERMANENTLY, media_type, Bytes::new());
+                set(&mut answer, header::ETAG, &quoted(&spec.hash));
+                set(&mut answer, header::LOCATION, &relative_url(key, &spec.hash));
+                answer
+            } else {
+                let mut answer = if matches_etag(headers, &spec.hash) {
+                    not_modified(&spec.hash)
+                } else {
+                    let bytes = if chosen > 0 { spec.protobuf() } else { &spec.json };
+                    document(specs, spec, bytes, media_type)
+                };
+                if hash.is_some() {
+                    set(&mut answer, header::CACHE_CONTROL, "public, immutable");
+                    let year = OffsetDateTime::now_utc() + Duration::days(365);
+                    set(&mut answer, header::EXPIRES, &http_date(year, "UTC"));
+                }
+                answer
             }
         }
-    }
-    json!({ "paths": paths })
+    };
+    set(&mut answer, header::VARY, "Accept");
+    answer
 }
 
-fn root(group: &str, version: &str) -> String {
-    let prefix = if group.is_empty() { "api" } else { "apis" };
-    format!("{prefix}/{}", group_version(group, version))
+fn document(specs: &Specs, spec: &Spec, bytes: &Bytes, media_type: &'static str) -> Answer {
+    let mut answer = answer::with_type(StatusCode::OK, media_type, bytes.clone());
+    set(&mut answer, header::ETAG, &quoted(&spec.hash));
+    set(&mut answer, header::LAST_MODIFIED, &http_date(specs.made, "GMT"));
+    answer
 }
 
-fn of_version(resources: &Value, group: &str, version: &str) -> Value {
-    let (mut paths, mut schemas) = (Map::new(), Map::new());
-    for resource in resources.as_array().into_iter().flatten() {
-        let verbs = resource["verbs"].as_array();
-        if !verbs.is_some_and(|verbs| verbs.iter().any(|verb| verb == "patch")) {
-            continue;
-        }
-        let namespace = if resource["scope"] == "Namespaced" { "namespaces/{namespace}/" } else { "" };
-        let name = resource["resource"].as_str().unwrap_or_default();
-        let kind = resource["responseKind"]["kind"].as_str().unwrap_or_default();
-        let gvk = json!({ "group": group, "version": version, "kind": kind });
-        let patch = json!({
-            "parameters": [{ "name": "fieldValidation", "in": "query", "schema": { "type": "string" } }],
-            "responses": { "200": { "description": "OK" } },
-            "x-kubernetes-action": "patch",
-            "x-kubernetes-group-version-kind": gvk,
-        });
-        paths.insert(
-            format!("/{}/{namespace}{name}/{{name}}", root(group, version)),
-            json!({ "patch": patch }),
-        );
-        let schema = json!({
-            "type": "object", "description": "This server in memory knows no fields.",
-            "x-kubernetes-group-version-kind": [gvk],
-        });
-        schemas.insert(kind.to_owned(), schema);
-    }
-    json!({
-        "openapi": "3.0.0", "info": { "title": "Kubernetes", "version": "unversioned" },
-        "paths": paths, "components": { "schemas": schemas },
+fn not_modified(hash: &str) -> Answer {
+    let mut answer = empty(StatusCode::NOT_MODIFIED);
+    set(&mut answer, header::ETAG, &quoted(hash));
+    answer
+}
+
+fn empty(status: StatusCode) -> Answer {
+    let mut answer = Answer::new(body::empty());
+    *answer.status_mut() = status;
+    answer
+}
+
+fn quoted(hash: &str) -> String {
+    format!("\"{hash}\"")
+}
+
+/// As Go's `http.ServeContent` compares: a list, weak tags as strong ones, `*`.
+fn matches_etag(headers: &HeaderMap, hash: &str) -> bool {
+    let line = headers.get(header::IF_NONE_MATCH).and_then(|line| line.to_str().ok()).unwrap_or_default();
+    line.split(',').map(str::trim).any(|tag| {
+        let tag = tag.strip_prefix("W/").unwrap_or(tag);
+        tag == "*" || tag == quoted(hash)
     })
+}
+
+/// RFC 9110's date; upstream writes UTC where that wants GMT.
+fn http_date(time: OffsetDateTime, zone: &str) -> String {
+    let (weekday, month) = (time.weekday().to_string(), time.month().to_string());
+    format!(
+        "{}, {:02} {} {} {:02}:{:02}:{:02} {zone}",
+        &weekday[..3],
+        time.day(),
+        &month[..3],
+        time.year(),
+        time.hour(),
+        time.minute(),
+        time.second(),
+    )
+}
+
+fn set(answer: &mut Answer, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        answer.headers_mut().insert(name, value);
+    }
 }

@@ -17,6 +17,7 @@ use super::objects::ObjectRequest;
 use super::selector::Selector;
 use super::shared::{Peer, Shared};
 use super::target::{Query, Target, authority, target_bytes};
+use super::view::View;
 use super::watch::Watch;
 use super::{health, openapi, review, serve_discovery, testing, upgrade};
 use crate::api::gvr::GroupVersionResource;
@@ -102,17 +103,12 @@ async fn other(server: &Arc<Shared>, parts: &Parts, body: Incoming) -> Result<An
     if path == "/version" {
         return Ok(answer::json(StatusCode::OK, &server.version));
     }
-    if let Some(answer) = openapi::answer(&server.discovery, path) {
-        return Ok(answer);
+    if path.starts_with("/openapi/") {
+        return openapi::answer(server, parts).await;
     }
-    let context = serve_discovery::Context {
-        discovery: &server.discovery,
-        address: server.address(),
-        beta: server.beta_discovery,
-        fault: server.faults.of_discovery(),
-    };
-    let discovery = serve_discovery::answer(&context, path, &parts.headers);
-    discovery.unwrap_or_else(|| Ok(answer::page_not_found()))
+    serve_discovery::answer(server, path, &parts.headers)
+        .await
+        .unwrap_or_else(|| Ok(answer::page_not_found()))
 }
 
 #[expect(clippy::too_many_arguments, reason = "all that is known of the request")]
@@ -140,7 +136,21 @@ async fn resource(
     }
     let body = read(body).await?;
     let (store, headers) = (&server.store, &parts.headers);
-    let request = ObjectRequest { store, target, served: &served, query, headers, body: &body };
+    // A deletion answers with a `Status`, which has one shape only.
+    let view = if verb == "delete" { View::Whole } else { View::negotiate(headers, query, verb == "list")? };
+    let request = ObjectRequest { store, target, served: &served, query, headers, body: &body, view };
+    if target.group == "authorization.k8s.io" && verb == "create" {
+        let review = match target.resource.as_str() {
+            "selfsubjectaccessreviews" => {
+                Some(review::self_access(user, &server.authorizer, request.question()?))
+            }
+            "selfsubjectrulesreviews" => Some(review::self_rules(request.question()?)),
+            _ => None,
+        };
+        if let Some(review) = review {
+            return Ok(answer::json(StatusCode::CREATED, &review));
+        }
+    }
     if verb != "watch" {
         return request.answer(verb);
     }
@@ -150,6 +160,7 @@ async fn resource(
         selector: Selector::parse(query)?,
         api_version: request.api_version(),
         kind: served.kind.clone(),
+        view,
         bookmark_interval: server.bookmark_interval,
     };
     watch.answer(query)

@@ -1,149 +1,98 @@
 //! `/api`, `/apis` and the documents below them, also when they are to go wrong.
 
-use std::net::SocketAddr;
-use std::time::Duration;
-
-use bytes::Bytes;
-use futures_util::{StreamExt, stream};
-use http::{HeaderMap, StatusCode};
-use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
-use serde_json::Value;
+use http::{HeaderMap, StatusCode, header};
 
 use super::accept::Form;
 use super::answer::{self, Answer, Refusal};
-use super::discovery::{Discovery, Tree};
-use super::faults::DiscoveryFault;
+use super::discovery::Tree;
 use super::legacy;
-use crate::body::{Body, BoxError};
-
-const JSON: &str = "application/json";
-/// Size of the pieces of a slow document.
-const PIECE: usize = 1024;
-/// How long an aborted document rests before it is reset.
-const ABORT_PAUSE: Duration = Duration::from_millis(50);
-/// Size of the pieces of an endless or oversized one.
-const FILLING: &[u8] = &[b' '; 16 * 1024];
-
-/// What discovery needs to know about its server.
-pub(super) struct Context<'a> {
-    pub(super) discovery: &'a Discovery,
-    pub(super) address: SocketAddr,
-    /// Whether `v2beta1` is still served (before 1.35).
-    pub(super) beta: bool,
-    pub(super) fault: Option<DiscoveryFault>,
-}
+use super::shared::Shared;
+use super::spoil::spoil;
 
 /// `None` if the path is no discovery path.
-pub(super) fn answer(
-    context: &Context<'_>,
+pub(super) async fn answer(
+    server: &Shared,
     path: &str,
     headers: &HeaderMap,
 ) -> Option<Result<Answer, Refusal>> {
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let (api, apis) = (Tree::Api, Tree::Apis);
     match segments[..] {
-        ["api"] => Some(root(context, api, headers)),
-        ["apis"] => Some(root(context, apis, headers)),
-        ["api", ""] => Some(Ok(plain(context, api))),
-        ["apis", ""] => Some(Ok(plain(context, apis))),
-        ["api", version] | ["api", version, ""] => Some(below(context, api, "", Some(version))),
-        ["apis", group] | ["apis", group, ""] => Some(below(context, apis, group, None)),
+        ["api"] => Some(root(server, api, headers, false).await),
+        ["apis"] => Some(root(server, apis, headers, false).await),
+        ["api", ""] => Some(root(server, api, headers, true).await),
+        ["apis", ""] => Some(root(server, apis, headers, true).await),
+        ["api", version] | ["api", version, ""] => Some(below(server, api, "", Some(version), headers)),
+        ["apis", group] | ["apis", group, ""] => Some(below(server, apis, group, None, headers)),
         ["apis", group, version] | ["apis", group, version, ""] => {
-            Some(below(context, apis, group, Some(version)))
+            Some(below(server, apis, group, Some(version), headers))
         }
         _ => None,
     }
 }
 
-fn root(context: &Context<'_>, tree: Tree, headers: &HeaderMap) -> Result<Answer, Refusal> {
-    let document = context.discovery.snapshot(tree);
-    let good = match Form::negotiate(headers, context.beta) {
-        Form::V2 => document.answer(headers, false),
-        Form::V2Beta1 => document.answer(headers, true),
-        Form::Plain => plain(context, tree),
-        Form::NotAcceptable => {
-            let message = "only the following media types are accepted: application/json";
-            return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message));
+/// With a slash at its end upstream has the unaggregated form only.
+async fn root(server: &Shared, tree: Tree, headers: &HeaderMap, slash: bool) -> Result<Answer, Refusal> {
+    let fault = server.faults.of_discovery().filter(|_| !slash);
+    let mut headers = headers.clone();
+    if fault.is_some() {
+        // Who has the right document is to get the wrong one, too.
+        headers.remove(header::IF_NONE_MATCH);
+    }
+    let aggregated = if slash { &[] } else { server.forms.get().aggregated(server.beta_discovery) };
+    let document = server.discovery.snapshot(tree);
+    let good = match Form::negotiate(&headers, aggregated) {
+        Form::V2 => document.answer(&headers, false),
+        Form::V2Beta1 => document.answer(&headers, true),
+        Form::Plain => {
+            let value = match tree {
+                Tree::Api => legacy::api_versions(&document, server.address()),
+                Tree::Apis => legacy::group_list(&document),
+            };
+            answer::json(StatusCode::OK, &value)
         }
+        Form::NotAcceptable => return Err(Refusal::not_acceptable()),
     };
-    match context.fault {
+    match fault {
         None => Ok(good),
-        Some(fault) => spoil(fault, good, &document.value),
+        Some(fault) => spoil(fault, good).await,
     }
 }
 
-fn plain(context: &Context<'_>, tree: Tree) -> Answer {
-    let document = context.discovery.snapshot(tree);
-    let value = match tree {
-        Tree::Api => legacy::api_versions(&document, context.address),
-        Tree::Apis => legacy::group_list(&document),
-    };
-    answer::json(StatusCode::OK, &value)
-}
-
-fn below(context: &Context<'_>, tree: Tree, group: &str, version: Option<&str>) -> Result<Answer, Refusal> {
-    let document = context.discovery.snapshot(tree);
+fn below(
+    server: &Shared,
+    tree: Tree,
+    group: &str,
+    version: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<Answer, Refusal> {
+    let document = server.discovery.snapshot(tree);
     if document.group(group).is_none() {
         return Ok(answer::page_not_found());
     }
+    let away = version.and_then(|version| {
+        let stale = document.version(group, version).is_some_and(|found| found["freshness"] == "Stale");
+        let fault = server.faults.of_group_version(group, version);
+        fault.or_else(|| stale.then_some(StatusCode::SERVICE_UNAVAILABLE))
+    });
+    match away {
+        Some(StatusCode::NOT_FOUND) => return Ok(answer::page_not_found()),
+        Some(StatusCode::SERVICE_UNAVAILABLE) => {
+            return Ok(answer::text(StatusCode::SERVICE_UNAVAILABLE, "service unavailable\n"));
+        }
+        Some(status) => {
+            return Err(Refusal::new(status, "InternalError", "the list fails because it was told to"));
+        }
+        None => {}
+    }
+    if Form::negotiate(headers, &[]) == Form::NotAcceptable {
+        return Err(Refusal::not_acceptable());
+    }
     let value = match version {
         None => legacy::group(&document, group),
-        Some(version) => legacy::resource_list(&document, group, version),
+        Some(version) => {
+            legacy::resource_list(&document, &server.discovery.storage_versions(), group, version)
+        }
     };
     value.map(|value| answer::json(StatusCode::OK, &value)).ok_or_else(Refusal::no_such_resource)
-}
-
-/// The good answer's head with a body that has the fault.
-fn spoil(fault: DiscoveryFault, good: Answer, document: &Value) -> Result<Answer, Refusal> {
-    let whole = Bytes::from(document.to_string());
-    let half = whole.slice(..whole.len() / 2);
-    let body = match fault {
-        DiscoveryFault::Status(code) => {
-            return Err(Refusal::new(code, "InternalError", "discovery fails because it was told to"));
-        }
-        DiscoveryFault::Garbage => {
-            return Ok(answer::with_type(StatusCode::OK, JSON, "<html>\0\u{1}no json"));
-        }
-        DiscoveryFault::Truncated => once(half),
-        DiscoveryFault::Aborted => {
-            let broken = stream::once(async {
-                // A reset overtakes what is still to be sent; this lets the half go out first.
-                tokio::time::sleep(ABORT_PAUSE).await;
-                Err(BoxError::from("the document breaks off because it was told to"))
-            });
-            from_stream(stream::iter([Ok(half)]).chain(broken))
-        }
-        DiscoveryFault::Endless => from_stream(stream::repeat_with(|| Ok(Bytes::from_static(FILLING)))),
-        DiscoveryFault::Oversized(size) => {
-            let blanks = size.saturating_sub(whole.len());
-            let pieces = std::iter::repeat_n(FILLING, blanks / FILLING.len());
-            let rest = &FILLING[..blanks % FILLING.len()];
-            let blanks = pieces.chain([rest]).map(Bytes::from_static);
-            from_stream(stream::iter(blanks.chain([whole]).map(Ok)))
-        }
-        DiscoveryFault::Slow(pause) => slow(whole, pause),
-    };
-    let (mut parts, _) = good.into_parts();
-    parts.status = StatusCode::OK;
-    Ok(Answer::from_parts(parts, body))
-}
-
-fn slow(whole: Bytes, pause: Duration) -> Body {
-    from_stream(stream::unfold(whole, move |mut rest| async move {
-        if rest.is_empty() {
-            return None;
-        }
-        tokio::time::sleep(pause).await;
-        let piece = rest.split_to(PIECE.min(rest.len()));
-        Some((Ok(piece), rest))
-    }))
-}
-
-fn once(bytes: Bytes) -> Body {
-    from_stream(stream::iter([Ok(bytes)]))
-}
-
-fn from_stream(pieces: impl stream::Stream<Item = Result<Bytes, BoxError>> + Send + 'static) -> Body {
-    StreamBody::new(pieces.map(|piece| piece.map(Frame::data))).boxed_unsync()
 }

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use super::connection::{self, Signals};
 use super::discovery::Discovery;
 use super::faults::Faults;
+use super::forms::Forms;
 use super::log::RequestLog;
 use super::shared::Shared;
 use super::store::Store;
@@ -75,6 +76,11 @@ impl RunningServer {
     /// The switches of its faults.
     pub fn faults(&self) -> &Faults {
         &self.shared.faults
+    }
+
+    /// Speaks these forms of discovery from the next request on, as after an upgrade or a downgrade.
+    pub fn set_forms(&self, forms: Forms) {
+        self.shared.forms.set(forms);
     }
 
     /// What it was asked.

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::auth::Authenticator;
 use super::discovery::Discovery;
 use super::faults::Faults;
+use super::forms::Spoken;
 use super::log::RequestLog;
 use super::store::Store;
 use crate::api::user::UserInfo;
@@ -31,6 +32,8 @@ pub(super) struct Shared {
     pub(super) authenticator: Authenticator,
     pub(super) authorizer: Box<Authorizer>,
     pub(super) version: Value,
+    pub(super) forms: Spoken,
+    /// Whether `v2beta1` is served beside v2.
     pub(super) beta_discovery: bool,
     pub(super) test_endpoints: bool,
     pub(super) max_streams: u32,

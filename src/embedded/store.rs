@@ -82,7 +82,7 @@ impl Store {
         let store = Self { inner: Mutex::new(inner), revision: watch::Sender::new(0), history };
         for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
             let namespace = json!({ "metadata": { "name": name } });
-            store.create(Key::namespace(name), namespace).expect("the store is empty");
+            store.create(Key::namespace(name), namespace, false).expect("the store is empty");
         }
         Arc::new(store)
     }
@@ -108,8 +108,8 @@ impl Store {
         (objects.map(|(_, object)| Arc::clone(object)).collect(), inner.revision)
     }
 
-    /// Stores a new object, with the metadata that a server fills in.
-    pub(super) fn create(&self, key: Key, mut object: Value) -> Result<Arc<Value>, Refusal> {
+    /// Stores a new object, with the metadata that a server fills in; in a dry run, gives back what would be stored.
+    pub(super) fn create(&self, key: Key, mut object: Value, dry: bool) -> Result<Arc<Value>, Refusal> {
         let mut inner = self.lock();
         if inner.objects.contains_key(&key) {
             return Err(Refusal::already_exists(&key.group, &key.resource, &key.name));
@@ -131,16 +131,21 @@ impl Store {
             object["spec"] = json!({ "finalizers": ["kubernetes"] });
             object["status"] = json!({ "phase": "Active" });
         }
+        if dry {
+            return Ok(Arc::new(object));
+        }
         let object = inner.put(key, object, self.history);
         self.publish(&inner);
         Ok(object)
     }
 
-    /// Exchanges an object for what `change` makes of it, all at once. A change of nothing is no change.
+    /// Exchanges an object for what `change` makes of it, all at once. A change of nothing is no change, and nor is
+    /// a dry run.
     pub(super) fn update(
         &self,
         key: &Key,
         change: impl FnOnce(&Value) -> Result<Value, Refusal>,
+        dry: bool,
     ) -> Result<Arc<Value>, Refusal> {
         let mut inner = self.lock();
         let Some(old) = inner.objects.get(key).cloned() else { return Err(key.not_found()) };
@@ -161,6 +166,9 @@ impl Store {
             let generation = old["metadata"]["generation"].as_u64().unwrap_or(0) + 1;
             new["metadata"]["generation"] = json!(generation);
         }
+        if dry {
+            return Ok(Arc::new(new));
+        }
         let object = inner.put(key.clone(), new, self.history);
         self.publish(&inner);
         Ok(object)
@@ -171,10 +179,14 @@ impl Store {
         &self,
         key: &Key,
         allowed: impl FnOnce(&Value) -> Result<(), Refusal>,
+        dry: bool,
     ) -> Result<Arc<Value>, Refusal> {
         let mut inner = self.lock();
         let Some(object) = inner.objects.get(key).cloned() else { return Err(key.not_found()) };
         allowed(&object)?;
+        if dry {
+            return Ok(object);
+        }
         if *key == Key::namespace(&key.name) {
             let inside: Vec<Key> =
                 inner.objects.keys().filter(|other| other.namespace == key.name).cloned().collect();

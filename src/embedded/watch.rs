@@ -17,6 +17,7 @@ use super::answer::{self, Answer, Refusal};
 use super::selector::Selector;
 use super::store::{self, Event, Expired, Scope, Store};
 use super::target::Query;
+use super::view::View;
 use crate::body::{Body, BoxError};
 
 /// One open watch.
@@ -27,6 +28,7 @@ pub(super) struct Watch {
     /// `apiVersion` and `kind` of the objects in the version that was asked for.
     pub(super) api_version: String,
     pub(super) kind: String,
+    pub(super) view: View,
     /// How often a client that allows bookmarks gets one while nothing happens.
     pub(super) bookmark_interval: Duration,
 }
@@ -37,6 +39,8 @@ struct State {
     /// Everything up to this revision was sent or is in `ready`.
     cursor: u64,
     ready: VecDeque<Bytes>,
+    /// Whether an event was made already.
+    begun: bool,
     next_bookmark: Option<Instant>,
     end: Option<Instant>,
     done: bool,
@@ -57,6 +61,7 @@ impl Watch {
             changes: self.store.subscribe(),
             cursor: from,
             ready: VecDeque::new(),
+            begun: false,
             next_bookmark: bookmarks.then(|| Instant::now() + self.bookmark_interval),
             end: query.number("timeoutSeconds").map(|secs| Instant::now() + Duration::from_secs(secs)),
             done: false,
@@ -74,7 +79,7 @@ impl Watch {
     }
 
     /// How the change looks to somebody who sees only what the selector lets through.
-    fn line(&self, event: &Event) -> Option<Bytes> {
+    fn change(&self, event: &Event) -> Option<(&'static str, Value)> {
         let was = event.before.as_ref().is_some_and(|before| self.selector.matches(before));
         let is = !event.deleted && self.selector.matches(&event.after);
         let kind = match (was, is) {
@@ -83,20 +88,19 @@ impl Watch {
             (true, false) => "DELETED",
             (false, false) => return None,
         };
-        Some(event_line(kind, &self.typed(&event.after)))
+        Some((kind, self.typed(&event.after)))
     }
 
     fn typed(&self, object: &Value) -> Value {
         store::typed(object, &self.api_version, &self.kind)
     }
 
-    fn bookmark(&self, revision: u64, initial_end: bool) -> Bytes {
+    fn bookmark(&self, revision: u64, initial_end: bool) -> Value {
         let mut metadata = json!({ "resourceVersion": revision.to_string(), "creationTimestamp": null });
         if initial_end {
             metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
         }
-        let object = json!({ "kind": self.kind, "apiVersion": self.api_version, "metadata": metadata });
-        event_line("BOOKMARK", &object)
+        json!({ "kind": self.kind, "apiVersion": self.api_version, "metadata": metadata })
     }
 }
 
@@ -106,13 +110,22 @@ impl State {
     /// Everything that is there now, as if it were added at this moment.
     fn send_present(&mut self, end_mark: bool) {
         let (objects, revision) = self.watch.store.list(&self.watch.scope);
-        for object in objects.iter().filter(|object| self.watch.selector.matches(object)) {
-            self.ready.push_back(event_line("ADDED", &self.watch.typed(object)));
+        for object in &objects {
+            if self.watch.selector.matches(object) {
+                let line = self.line("ADDED", self.watch.typed(object));
+                self.ready.push_back(line);
+            }
         }
         if end_mark {
-            self.ready.push_back(self.watch.bookmark(revision, true));
+            let line = self.line("BOOKMARK", self.watch.bookmark(revision, true));
+            self.ready.push_back(line);
         }
         self.cursor = revision;
+    }
+
+    fn line(&mut self, kind: &str, object: Value) -> Bytes {
+        let first = !std::mem::replace(&mut self.begun, true);
+        event_line(kind, &self.watch.view.event(object, first))
     }
 
     async fn next(&mut self) -> Option<Bytes> {
@@ -134,7 +147,7 @@ impl State {
                 () = at(self.end) => self.done = true,
                 () = at(self.next_bookmark) => {
                     self.next_bookmark = Some(Instant::now() + self.watch.bookmark_interval);
-                    return Some(self.watch.bookmark(self.cursor, false));
+                    return Some(self.line("BOOKMARK", self.watch.bookmark(self.cursor, false)));
                 }
             }
         }
@@ -143,7 +156,12 @@ impl State {
     fn collect(&mut self) {
         match self.watch.store.since(self.cursor, &self.watch.scope) {
             Ok((events, revision)) => {
-                self.ready.extend(events.iter().filter_map(|event| self.watch.line(event)));
+                for event in &events {
+                    if let Some((kind, object)) = self.watch.change(event) {
+                        let line = self.line(kind, object);
+                        self.ready.push_back(line);
+                    }
+                }
                 self.cursor = self.cursor.max(revision);
             }
             Err(expired) => {

@@ -26,6 +26,7 @@ pub struct DiscoveryMetrics {
     merged_hits: Counter,
     merged_misses: Counter,
     nopeer: Counter,
+    conflicts: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -106,6 +107,11 @@ impl DiscoveryMetrics {
             "Requests for discovery with profile=nopeer",
             self.nopeer.clone(),
         );
+        registry.register(
+            "kube_peer_proxy_discovery_conflicts",
+            "Things that API servers contradict each other in: scopes and kinds of resources and subresources",
+            self.conflicts.clone(),
+        );
     }
 
     /// A fetch ended: `unchanged` (304), `changed` or `failed`; a success moves the time of the last sync.
@@ -144,6 +150,11 @@ impl DiscoveryMetrics {
         } else {
             self.merged_misses.inc()
         };
+    }
+
+    /// So many things servers contradict each other in.
+    pub fn conflicts(&self, count: usize) {
+        self.conflicts.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// A document with `profile=nopeer` was asked for.

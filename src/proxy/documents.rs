@@ -1,6 +1,6 @@
 //! Documents that are answered here and not by one server: discovery.
 
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, atomic::Ordering};
 
 use http::{Method, Response};
 
@@ -8,47 +8,107 @@ use super::{Exchange, Proxy, authorize::Question, record::Record};
 use crate::{
     api::{
         discovery::{DiscoveryPath, Tree},
-        media_type::{self, AggregatedVersion, DiscoveryForm, Media},
+        media_type::{self, DiscoveryForm, Media},
         status::Status,
     },
     body::Body,
-    discovery::{refresh::Trigger, serve},
+    discovery::{
+        catalog::{Answers, Catalog, Found, Key},
+        refresh::Trigger,
+        render::Encoding,
+        serve,
+    },
     limits,
 };
 
-/// A document that we answer for.
+/// A document that we answer for, or why there is none.
 pub(super) struct Wanted {
+    catalog: Arc<Catalog>,
     tree: Tree,
-    form: DiscoveryForm,
+    answer: Answer,
+}
+
+/// What the caller gets if home lets him read the path.
+enum Answer {
+    Document { answers: Arc<Answers>, key: Key, encoding: Encoding },
+    Refusal(Status),
 }
 
 impl Proxy {
-    /// The document that a request asks for, if we are to answer it.
-    pub(super) fn wanted(&self, path: &str, exchange: &Exchange) -> Option<Wanted> {
-        if !exchange.policy.settings.merge
-            || exchange.upgrade.is_some()
-            || !matches!(exchange.method, Method::GET | Method::HEAD)
-        {
-            return None;
+    /// What to answer a request with, if that is not home's affair.
+    ///
+    /// # Errors
+    /// 503 where nobody lists what the path names, but not everybody was heard (I8).
+    pub(super) fn wanted(&self, path: &str, exchange: &Exchange) -> Result<Option<Wanted>, Status> {
+        // Who asks with the loop header reads home's own document in every form (I3): other proxies do.
+        if !exchange.policy.settings.merge || exchange.upgrade.is_some() || exchange.peer_proxied {
+            return Ok(None);
         }
-        let DiscoveryPath::Root(tree) = DiscoveryPath::of(path)? else { return None };
-        let form = DiscoveryForm::of_headers(&exchange.headers);
-        match form {
-            DiscoveryForm::Aggregated {
-                version: AggregatedVersion::V2,
-                nopeer: false,
-                media: Media::Json,
-                ..
-            } => Some(Wanted { tree, form }),
+        let Some(path) = DiscoveryPath::of(path) else { return Ok(None) };
+        let catalog = self.book.catalog();
+        let tree = path.tree();
+        let wanted = |catalog, answer| Ok(Some(Wanted { catalog, tree, answer }));
+        if !is_read(path, &exchange.method) {
+            return if is_peers_only(&catalog, path, exchange.home) {
+                let refusal = Status::method_not_allowed(
+                    "the server does not allow this method on the requested resource",
+                );
+                wanted(catalog, Answer::Refusal(refusal))
+            } else {
+                Ok(None)
+            };
+        }
+        let cbor = offers_cbor(&catalog, exchange.home);
+        let form = match path {
+            DiscoveryPath::Root(_) => DiscoveryForm::of_headers(&exchange.headers, cbor),
+            _ => DiscoveryForm::unaggregated(&exchange.headers, cbor),
+        };
+        let found = |answers: &Answers| match form {
+            DiscoveryForm::Aggregated { version, .. } => Found::Document(Key::Aggregated(tree, version)),
+            _ => answers.unaggregated(path),
+        };
+        let (media, pretty) = match form {
             DiscoveryForm::Aggregated { nopeer: true, .. } => {
                 self.metrics.discovery.nopeer();
-                None
+                return Ok(None);
             }
-            _ => None,
+            DiscoveryForm::Aggregated { media, pretty, .. }
+            | DiscoveryForm::Unaggregated { media, pretty } => (media, pretty),
+            DiscoveryForm::NotAcceptable => (Media::Json, false),
+        };
+        let Some(answers) = catalog.answers.clone() else {
+            let unheard = "no API server's discovery is known yet (see /debug/servers on the admin address)";
+            return wanted(catalog, Answer::Refusal(again(unheard)));
+        };
+        let key = match found(&answers) {
+            Found::Document(key) => key,
+            Found::Stale => {
+                let message = format!(
+                    "{}: no API server that serves it can tell of it now (see /debug/servers on the admin address)",
+                    exchange.uri.path()
+                );
+                return wanted(catalog, Answer::Refusal(again(message)));
+            }
+            Found::Nothing if catalog.unknown.is_empty() => return Ok(None),
+            Found::Nothing => {
+                self.metrics.discovery.skipped("unknown");
+                let unknown = self.names(catalog.unknown);
+                return Err(again(format!(
+                    "{}: no API server that was heard lists it; not heard: {unknown} \
+                     (see /debug/servers on the admin address)",
+                    exchange.uri.path()
+                )));
+            }
+        };
+        if form == DiscoveryForm::NotAcceptable {
+            let offered: Vec<&str> = Media::offered(cbor).iter().map(|media| media.as_str()).collect();
+            return wanted(catalog, Answer::Refusal(Status::not_acceptable(&offered)));
         }
+        let pretty = pretty || media_type::wants_pretty(exchange.uri.query(), &exchange.headers);
+        wanted(catalog, Answer::Document { answers, key, encoding: Encoding::new(media, pretty) })
     }
 
-    /// Answers a request for a merged document.
+    /// Answers with it, if home lets the caller read the path (I10).
     pub(super) async fn document(
         &self,
         wanted: Wanted,
@@ -56,31 +116,69 @@ impl Proxy {
         record: &mut Record,
     ) -> Result<Response<Body>, Status> {
         record.reason = "merged-discovery";
-        let Wanted { tree, form } = wanted;
+        let Wanted { catalog, tree, answer } = wanted;
+        let aggregated = matches!(answer, Answer::Document { key: Key::Aggregated(..), .. });
         let etag = |number: usize| {
-            let known = self.book.catalog().servers[number].document.clone();
-            known.and_then(|known| known.part(tree).etag.clone())
+            let known = catalog.servers[number].document.as_ref().filter(|_| aggregated)?;
+            known.part(tree).etag.clone()
         };
         let question = Question {
-            path: tree.as_str(),
-            accept: media_type::ACCEPT_NOPEER,
+            path: exchange.uri.path(),
+            accept: if aggregated { media_type::ACCEPT_NOPEER } else { Media::Json.as_str() },
             etag: &etag,
-            changed: &|number| self.refresh[number].ask(Trigger::Changed),
+            changed: &|number| {
+                if aggregated {
+                    self.refresh[number].ask(Trigger::Changed);
+                }
+            },
         };
         if let Some(refusal) = self.authorize(&question, exchange, record).await? {
             return Ok(refusal);
         }
-        let catalog = self.book.catalog();
-        let Some(document) = catalog.merged(tree) else {
-            return Err(Status::unavailable(
-                "no API server's discovery is known yet (see /debug/servers on the admin address)",
-            )
-            .retry_after(limits::RETRY_AFTER_SECONDS));
+        let (answers, key, encoding) = match answer {
+            Answer::Document { answers, key, encoding } => (answers, key, encoding),
+            Answer::Refusal(status) => return Err(status),
         };
-        let last = self.served_generation.swap(catalog.generation, Ordering::Relaxed);
-        self.metrics.discovery.merged(last == catalog.generation);
-        let pretty = matches!(form, DiscoveryForm::Aggregated { pretty: true, .. })
-            || media_type::wants_pretty(exchange.uri.query(), &exchange.headers);
-        Ok(serve::respond(document, &exchange.method, &exchange.headers, pretty))
+        if aggregated {
+            let last = self.served_generation.swap(catalog.generation, Ordering::Relaxed);
+            self.metrics.discovery.merged(last == catalog.generation);
+        }
+        let Exchange { method, headers, policy, .. } = exchange;
+        let sources = policy.settings.sources_header;
+        Ok(serve::respond(&answers, serve::Request { method, headers, key, encoding, sources }).await)
     }
+}
+
+/// Whether CBOR is offered: home has it.
+pub(super) fn offers_cbor(catalog: &Catalog, home: usize) -> bool {
+    catalog.servers[home].document.as_ref().is_some_and(|document| document.cbor)
+}
+
+/// Whether kube-apiserver answers the method with the document. Where its handler is go-restful's, that is GET only;
+/// elsewhere it would be any, but who posts to discovery may hear of it from home.
+fn is_read(path: DiscoveryPath<'_>, method: &Method) -> bool {
+    match *method {
+        Method::GET => true,
+        Method::HEAD => match path {
+            DiscoveryPath::Root(tree) | DiscoveryPath::Plain(tree) => tree == Tree::Apis,
+            DiscoveryPath::Group(_) => true,
+            DiscoveryPath::Version { .. } => false,
+        },
+        _ => false,
+    }
+}
+
+/// Whether home would say that there is no such path, and somebody else knows it.
+fn is_peers_only(catalog: &Catalog, path: DiscoveryPath<'_>, home: usize) -> bool {
+    let (group, version) = match path {
+        DiscoveryPath::Root(_) | DiscoveryPath::Plain(_) => return false,
+        DiscoveryPath::Group(group) => (group, None),
+        DiscoveryPath::Version { group, version } => (group, Some(version)),
+    };
+    let listed = |server| catalog.lists(server, group, version);
+    !listed(home) && (0..catalog.servers.len()).any(listed)
+}
+
+fn again(message: impl Into<String>) -> Status {
+    Status::unavailable(message).retry_after(limits::RETRY_AFTER_SECONDS)
 }

@@ -302,7 +302,7 @@ impl Proxy {
 
 impl Exchange {
     /// The request as it goes out, still without an identity.
-    fn request(&self, body: Body) -> Request<Body> {
+    pub(super) fn request(&self, body: Body) -> Request<Body> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();

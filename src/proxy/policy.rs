@@ -26,6 +26,8 @@ pub struct Settings {
     pub reroute: Reroute,
     /// `--merge`
     pub merge: bool,
+    /// `--discovery-sources-header`
+    pub sources_header: bool,
     /// `--request-timeout`: until the answer to a short request begins.
     pub request_timeout: Duration,
     /// `--max-requests-inflight`: short requests that wait for their answer to begin.

@@ -152,9 +152,9 @@ def get(url, headers=(), ca=None, data=None):
         return error.code, error.headers, error.read()
 
 
-def wait_for(what, condition, process=None):
+def wait_for(what, condition, process=None, patience=PATIENCE):
     """Waits until `condition` holds; connections that are refused meanwhile are no error."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while True:
         try:
             if condition():
@@ -164,7 +164,7 @@ def wait_for(what, condition, process=None):
         if process:
             process.check()
         if time.monotonic() > deadline:
-            raise Broken(f"{what}: not within {PATIENCE} s")
+            raise Broken(f"{what}: not within {patience} s")
         time.sleep(0.05)
 
 

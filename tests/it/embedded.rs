@@ -4,7 +4,10 @@ mod auth;
 mod client;
 mod discovery;
 mod faults;
+mod forms;
 mod objects;
+mod openapi;
+mod tables;
 mod watch;
 
 use std::net::SocketAddr;

@@ -2,18 +2,18 @@
 //! form when the other is made of it.
 //!
 //! Types and order of fields: `k8s.io/apimachinery/pkg/apis/meta/v1/types.go` (`APIVersions`, `APIGroupList`,
-//! `APIGroup`, `APIResourceList`). Their conversion into aggregated discovery:
-//! `k8s.io/apiserver/pkg/endpoints/discovery/aggregated` and `endpoints/installer.go`
-//! (`ConvertGroupVersionIntoToDiscovery`).
+//! `APIGroup`, `APIResourceList`). `null` and missing fields read as Go reads them. Fields that these types don't have
+//! are dropped: the two forms have other names for the same thing, so one's unknown field says nothing in the other.
 
-use std::sync::Arc;
+mod convert;
+#[cfg(test)]
+mod tests;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Extra, Freshness, GroupDiscovery, GroupDiscoveryList, ResourceDiscovery, ResponseKind,
-    SubresourceDiscovery, VersionDiscovery, nullable,
-};
+pub use self::convert::{group, group_discovery, group_list, resource_list, version_discovery};
+use super::nullable;
 
 /// `/api`. Upstream writes it, and `/api/v1`, without `apiVersion`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,10 +32,10 @@ pub struct ApiVersions {
 #[serde(default)]
 pub struct ServerAddress {
     /// The network.
-    #[serde(rename = "clientCIDR")]
+    #[serde(deserialize_with = "nullable", rename = "clientCIDR")]
     pub client_cidr: String,
     /// Host and port.
-    #[serde(rename = "serverAddress")]
+    #[serde(deserialize_with = "nullable", rename = "serverAddress")]
     pub server_address: String,
 }
 
@@ -44,7 +44,7 @@ pub struct ServerAddress {
 #[serde(default, tag = "kind", rename = "APIGroupList")]
 pub struct ApiGroupList {
     /// Always `v1`.
-    #[serde(rename = "apiVersion")]
+    #[serde(deserialize_with = "nullable", rename = "apiVersion")]
     pub api_version: String,
     /// The groups in the server's order of priority.
     #[serde(deserialize_with = "nullable")]
@@ -56,18 +56,19 @@ pub struct ApiGroupList {
 #[serde(default)]
 pub struct ApiGroup {
     /// `APIGroup`, or empty inside a list.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
     pub kind: String,
     /// `v1`, or empty inside a list.
-    #[serde(rename = "apiVersion", skip_serializing_if = "String::is_empty")]
+    #[serde(deserialize_with = "nullable", rename = "apiVersion", skip_serializing_if = "String::is_empty")]
     pub api_version: String,
     /// The group's name.
+    #[serde(deserialize_with = "nullable")]
     pub name: String,
     /// The versions, in the server's order of priority.
     #[serde(deserialize_with = "nullable")]
     pub versions: Vec<GroupVersion>,
     /// The one that clients should take.
-    #[serde(rename = "preferredVersion")]
+    #[serde(deserialize_with = "nullable", rename = "preferredVersion")]
     pub preferred: GroupVersion,
 }
 
@@ -76,9 +77,10 @@ pub struct ApiGroup {
 #[serde(default)]
 pub struct GroupVersion {
     /// Such as `apps/v1`.
-    #[serde(rename = "groupVersion")]
+    #[serde(deserialize_with = "nullable", rename = "groupVersion")]
     pub group_version: String,
     /// Such as `v1`.
+    #[serde(deserialize_with = "nullable")]
     pub version: String,
 }
 
@@ -86,11 +88,11 @@ pub struct GroupVersion {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, tag = "kind", rename = "APIResourceList")]
 pub struct ApiResourceList {
-    /// `v1`; empty for the core group.
-    #[serde(rename = "apiVersion", skip_serializing_if = "String::is_empty")]
+    /// `v1`; empty for the core group and for `extensions`.
+    #[serde(deserialize_with = "nullable", rename = "apiVersion", skip_serializing_if = "String::is_empty")]
     pub api_version: String,
     /// Such as `apps/v1`.
-    #[serde(rename = "groupVersion")]
+    #[serde(deserialize_with = "nullable", rename = "groupVersion")]
     pub group_version: String,
     /// Resources and subresources.
     #[serde(deserialize_with = "nullable")]
@@ -102,19 +104,22 @@ pub struct ApiResourceList {
 #[serde(default)]
 pub struct ApiResource {
     /// Plural, as in the path.
+    #[serde(deserialize_with = "nullable")]
     pub name: String,
     /// Singular name, for people; empty for a subresource.
-    #[serde(rename = "singularName")]
+    #[serde(deserialize_with = "nullable", rename = "singularName")]
     pub singular_name: String,
     /// Whether its objects live in namespaces.
+    #[serde(deserialize_with = "nullable")]
     pub namespaced: bool,
     /// Group of the kind, where it is not that of the list.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
     pub group: String,
     /// Version of the kind, where it is not that of the list.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
     pub version: String,
     /// The kind of its objects.
+    #[serde(deserialize_with = "nullable")]
     pub kind: String,
     /// `None` is written as `null`.
     pub verbs: Option<Vec<String>>,
@@ -125,142 +130,73 @@ pub struct ApiResource {
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub categories: Vec<String>,
     /// Says when objects are stored in another version than before; only these lists have it.
-    #[serde(rename = "storageVersionHash", skip_serializing_if = "String::is_empty")]
+    #[serde(
+        deserialize_with = "nullable",
+        rename = "storageVersionHash",
+        skip_serializing_if = "String::is_empty"
+    )]
     pub storage_version_hash: String,
+}
+
+/// Why bytes are not the list that was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// Not JSON, or JSON of another shape.
+    #[error("not a list of discovery: {0}")]
+    Json(#[from] serde_json::Error),
+    /// JSON of another kind, such as a `Status`.
+    #[error("expected kind {expected}, got kind {kind:?}")]
+    Kind {
+        /// What was asked for.
+        expected: &'static str,
+        /// What the document calls itself.
+        kind: String,
+    },
+}
+
+/// A document of unaggregated discovery.
+pub trait List: DeserializeOwned {
+    /// Its `kind`.
+    const KIND: &'static str;
+
+    /// Reads a document and checks that it is one, for any JSON object would pass for an empty list. Its `apiVersion`
+    /// isn't looked at: upstream leaves it out here and there.
+    ///
+    /// # Errors
+    /// Bytes that are no JSON, JSON of another shape or kind.
+    fn parse(bytes: &[u8]) -> Result<Self, ListError> {
+        #[derive(Deserialize)]
+        struct Typed {
+            #[serde(default, deserialize_with = "nullable")]
+            kind: String,
+        }
+        let Typed { kind } = serde_json::from_slice(bytes)?;
+        // Serde reads an array as a struct, too.
+        let kind = if bytes.trim_ascii_start().starts_with(b"{") { kind } else { String::new() };
+        if kind != Self::KIND {
+            return Err(ListError::Kind { expected: Self::KIND, kind });
+        }
+        Ok(serde_json::from_slice(bytes)?)
+    }
+}
+
+impl List for ApiVersions {
+    const KIND: &'static str = "APIVersions";
+}
+
+impl List for ApiGroupList {
+    const KIND: &'static str = "APIGroupList";
+}
+
+impl List for ApiGroup {
+    const KIND: &'static str = "APIGroup";
+}
+
+impl List for ApiResourceList {
+    const KIND: &'static str = "APIResourceList";
 }
 
 /// How an object of a group-version writes its `apiVersion`.
 pub fn group_version(group: &str, version: &str) -> String {
     if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
-}
-
-// === From aggregated ===
-
-/// `/apis`.
-pub fn group_list(document: &GroupDiscoveryList) -> ApiGroupList {
-    let groups = document.items.iter().filter_map(summary).collect();
-    ApiGroupList { api_version: "v1".to_owned(), groups }
-}
-
-/// `/apis/<group>`; `None` for a group without versions.
-pub fn group(group: &GroupDiscovery) -> Option<ApiGroup> {
-    let summary = summary(group)?;
-    Some(ApiGroup { kind: "APIGroup".to_owned(), api_version: "v1".to_owned(), ..summary })
-}
-
-fn summary(group: &GroupDiscovery) -> Option<ApiGroup> {
-    let versions: Vec<GroupVersion> = group
-        .versions
-        .iter()
-        .map(|listed| GroupVersion {
-            group_version: group_version(group.name(), &listed.version),
-            version: listed.version.clone(),
-        })
-        .collect();
-    let preferred = versions.first()?.clone();
-    Some(ApiGroup { name: group.name().to_owned(), versions, preferred, ..ApiGroup::default() })
-}
-
-/// `/api/v1` or `/apis/<group>/<version>`; `hash` knows the storage version hash of a resource.
-pub fn resource_list(
-    group: &str,
-    listed: &VersionDiscovery,
-    hash: impl Fn(&str) -> Option<String>,
-) -> ApiResourceList {
-    let mut resources = Vec::new();
-    for resource in &listed.resources {
-        let namespaced = resource.scope == "Namespaced";
-        // Without a kind there are only subresources.
-        if let Some(kind) = resource.response_kind.as_ref().filter(|kind| !kind.kind.is_empty()) {
-            resources.push(ApiResource {
-                name: resource.resource.clone(),
-                singular_name: resource.singular_resource.clone(),
-                namespaced,
-                group: kind.group.clone(),
-                version: kind.version.clone(),
-                kind: kind.kind.clone(),
-                verbs: resource.verbs.clone(),
-                short_names: resource.short_names.clone(),
-                categories: resource.categories.clone(),
-                storage_version_hash: hash(&resource.resource).unwrap_or_default(),
-            });
-        }
-        resources.extend(resource.subresources.iter().map(|subresource| {
-            let kind = subresource.response_kind.clone().unwrap_or_default();
-            ApiResource {
-                name: format!("{}/{}", resource.resource, subresource.subresource),
-                namespaced,
-                group: kind.group,
-                version: kind.version,
-                kind: kind.kind,
-                verbs: subresource.verbs.clone(),
-                ..ApiResource::default()
-            }
-        }));
-    }
-    ApiResourceList {
-        api_version: if group.is_empty() { String::new() } else { "v1".to_owned() },
-        group_version: group_version(group, &listed.version),
-        resources,
-    }
-}
-
-// === Into aggregated ===
-
-/// The aggregated form of a list of resources, as a kube-apiserver that has both forms gives it.
-pub fn version_discovery(version: &str, list: &ApiResourceList) -> VersionDiscovery {
-    let mut resources: Vec<ResourceDiscovery> = Vec::new();
-    let scope = |row: &ApiResource| if row.namespaced { "Namespaced" } else { "Cluster" }.to_owned();
-    let kind = |row: &ApiResource| ResponseKind {
-        group: row.group.clone(),
-        version: row.version.clone(),
-        kind: row.kind.clone(),
-        extra: Extra::default(),
-    };
-    for row in list.resources.iter().filter(|row| !row.name.contains('/')) {
-        resources.push(ResourceDiscovery {
-            resource: row.name.clone(),
-            response_kind: Some(kind(row)),
-            scope: scope(row),
-            singular_resource: row.singular_name.clone(),
-            verbs: row.verbs.clone(),
-            short_names: row.short_names.clone(),
-            categories: row.categories.clone(),
-            ..ResourceDiscovery::default()
-        });
-    }
-    for row in &list.resources {
-        let Some((parent, name)) = row.name.split_once('/') else { continue };
-        let subresource = SubresourceDiscovery {
-            subresource: name.to_owned(),
-            response_kind: Some(kind(row)),
-            verbs: row.verbs.clone(),
-            ..SubresourceDiscovery::default()
-        };
-        if let Some(found) = resources.iter_mut().find(|resource| resource.resource == parent) {
-            found.subresources.push(subresource);
-        } else {
-            resources.push(ResourceDiscovery {
-                resource: parent.to_owned(),
-                response_kind: Some(ResponseKind::default()),
-                scope: scope(row),
-                subresources: vec![subresource],
-                ..ResourceDiscovery::default()
-            });
-        }
-    }
-    VersionDiscovery {
-        version: version.to_owned(),
-        resources,
-        freshness: Freshness::Current,
-        extra: Extra::default(),
-    }
-}
-
-/// A group of what was found out about its versions.
-pub fn group_discovery(name: &str, versions: Vec<VersionDiscovery>) -> GroupDiscovery {
-    let mut group = GroupDiscovery::default();
-    group.metadata.name = name.to_owned();
-    group.versions = versions.into_iter().map(Arc::new).collect();
-    group
 }

@@ -16,6 +16,31 @@ pub struct Document {
     pub version: Option<(u32, u32)>,
     /// What only its unaggregated lists say.
     pub lists: Arc<Lists>,
+    /// In which form it gave each part.
+    pub forms: Forms,
+    /// Whether it offers `application/cbor` for discovery (gate `CBORServingAndStorage`).
+    pub cbor: bool,
+}
+
+/// The form of discovery that a server answers in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// Aggregated, `v2`: since Kubernetes 1.30.
+    #[default]
+    V2,
+    /// Aggregated, `v2beta1`: from Kubernetes 1.26 to 1.29.
+    V2Beta1,
+    /// A list of groups and one of resources for each group-version: before.
+    Unaggregated,
+}
+
+/// The form of each part; a server may answer one tree in one form and the other tree in another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forms {
+    /// Of `/api`.
+    pub api: Form,
+    /// Of `/apis`.
+    pub apis: Form,
 }
 
 /// What a server's unaggregated lists say and its aggregated documents do not.
@@ -44,6 +69,14 @@ impl Document {
         match tree {
             Tree::Api => &self.api,
             Tree::Apis => &self.apis,
+        }
+    }
+
+    /// The form of a part.
+    pub fn form(&self, tree: Tree) -> Form {
+        match tree {
+            Tree::Api => self.forms.api,
+            Tree::Apis => self.forms.apis,
         }
     }
 

@@ -49,7 +49,7 @@ impl Served {
 // === impl Document ===
 
 impl Document {
-    pub(super) fn new(value: Value) -> Self {
+    pub(in crate::embedded) fn new(value: Value) -> Self {
         let mut hashed = value.clone();
         if let Some(fields) = hashed.as_object_mut() {
             fields.shift_remove("kind");

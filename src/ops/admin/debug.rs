@@ -4,7 +4,12 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    api::request_info::{self, RequestInfo},
+    api::{
+        discovery::Tree,
+        media_type::AggregatedVersion,
+        request_info::{self, RequestInfo},
+    },
+    discovery::catalog::Key,
     proxy::{Proxy, home::Home, route::Decision},
     servers::{Class, source::ServerSet},
 };
@@ -20,7 +25,8 @@ pub(super) fn servers(proxy: &Proxy) -> Value {
         .fleet
         .iter()
         .zip(&catalog.servers)
-        .map(|(server, known)| {
+        .enumerate()
+        .map(|(number, (server, known))| {
             let connections: serde_json::Map<String, Value> = Class::ALL
                 .into_iter()
                 .map(|class| {
@@ -45,13 +51,27 @@ pub(super) fn servers(proxy: &Proxy) -> Value {
                 "requests": server.load.requests(),
                 "watches": server.load.watches(),
                 "connections": connections,
+                "openapi": openapi(proxy, number),
             })
         })
         .collect();
     json!({ "home": home, "generation": catalog.generation, "servers": servers })
 }
 
-/// By group-version, the resources and who lists them.
+/// A server's OpenAPI.
+fn openapi(proxy: &Proxy, number: usize) -> Value {
+    let state = proxy.library.state(number);
+    json!({
+        "index": state.state,
+        "entries": state.entries,
+        "secondsSinceConfirmed": state.confirmed.map(|since| since.as_secs_f64()),
+        "lastError": state.error,
+        "documentErrors": state.document_errors.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+        "bytes": state.bytes,
+    })
+}
+
+/// By group-version, the resources and who lists them; and what servers contradict each other in.
 pub(super) fn catalog(proxy: &Proxy) -> Value {
     let catalog = proxy.book.catalog();
     let mut group_versions = serde_json::Map::new();
@@ -76,12 +96,14 @@ pub(super) fn catalog(proxy: &Proxy) -> Value {
         }
     }
     group_versions.sort_keys();
-    let etag = |rendered: &Option<crate::discovery::render::Rendered>| {
-        rendered.as_ref().map(|rendered| rendered.etag().to_owned())
+    let etag = |tree| {
+        let etag = catalog.answers.as_ref()?.etag(Key::Aggregated(tree, AggregatedVersion::V2))?;
+        Some(etag.digits().to_owned())
     };
     json!({
         "generation": catalog.generation,
-        "etags": { "/api": etag(&catalog.api), "/apis": etag(&catalog.apis) },
+        "etags": { "/api": etag(Tree::Api), "/apis": etag(Tree::Apis) },
+        "conflicts": catalog.conflicts(),
         "groupVersions": group_versions,
     })
 }

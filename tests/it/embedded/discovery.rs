@@ -155,17 +155,3 @@ async fn a_stale_group_version_is_marked_and_its_requests_are_503() {
     assert!(server.discovery().set_stale("batch", "v1", false));
     assert_eq!(bob.get("/apis/batch/v1/jobs").await.status, 200);
 }
-
-#[tokio::test]
-async fn openapi_v3_says_for_each_kind_that_fields_are_validated_as_kubectl_apply_asks() {
-    let (server, mut bob) = server_and_bob().await;
-    let index = bob.get("/openapi/v3").await.json();
-    let url = index["paths"]["apis/batch/v1"]["serverRelativeURL"].as_str().unwrap().to_owned();
-    let document = bob.get(&url).await.json();
-    let patch = &document["paths"]["/apis/batch/v1/namespaces/{namespace}/cronjobs/{name}"]["patch"];
-    assert_eq!(patch["parameters"][0]["name"], "fieldValidation");
-    assert_eq!(patch["x-kubernetes-group-version-kind"]["kind"], "CronJob");
-    assert!(server.discovery().remove_group_version("batch", "v1"));
-    let gone = bob.get(&url).await;
-    assert_eq!((gone.status.as_u16(), gone.body.len()), (404, 0));
-}

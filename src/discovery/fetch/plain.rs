@@ -1,0 +1,232 @@
+//! A tree of a server that has only unaggregated lists: of groups and versions, and then one of resources for each
+//! group-version (before Kubernetes 1.26).
+//!
+//! API servers of one cluster share their `APIService` objects, so an old server's `/apis` also lists what only a
+//! newer one serves; asked for that, it answers 404, and it does not serve it. A group-version whose extension server
+//! is away answers 5xx; it is `Stale`, with what was last known of it (upstream's aggregated discovery does the same).
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::{
+    FetchError, Fetcher,
+    ask::{Budget, digest},
+    share,
+    tree::{Beside, Read},
+};
+use crate::{
+    api::discovery::{
+        Freshness, GroupDiscovery, GroupDiscoveryList, ParseError, Tree, VersionDiscovery,
+        legacy::{self, ApiGroup, ApiGroupList, ApiResourceList, ApiVersions},
+    },
+    discovery::catalog::{Document, Form, Part},
+    limits,
+    servers::Server,
+};
+
+/// What a document calls itself.
+#[derive(Deserialize)]
+struct Typed {
+    #[serde(default)]
+    kind: String,
+    #[serde(default, rename = "apiVersion")]
+    api_version: String,
+}
+
+/// A group-version that is listed.
+struct Listed {
+    group: String,
+    version: String,
+}
+
+/// What was found out about a group-version.
+struct Known {
+    listed: Listed,
+    /// `None`: it is not served here.
+    version: Option<Arc<VersionDiscovery>>,
+    hashes: Option<Arc<HashMap<String, String>>>,
+}
+
+// === impl Fetcher ===
+
+impl Fetcher {
+    /// Reads the lists that `root` names.
+    pub(super) async fn plain(
+        &self,
+        server: &Arc<Server>,
+        tree: Tree,
+        root: Bytes,
+        known: Option<&Arc<Document>>,
+    ) -> Result<Read, FetchError> {
+        let path = tree.as_str();
+        let budget = Budget::new(self.bounds.max_document);
+        let (addresses, listed) = digest(path, root, move |bytes| listed(tree, bytes))
+            .await?
+            .map_err(|error| FetchError::Rubbish { path: path.to_owned(), error })?;
+        let (count, limit) = (listed.len(), limits::MAX_LISTS);
+        if count > limit {
+            return Err(FetchError::TooMany { path: path.to_owned(), count, limit });
+        }
+        let at_once = if server.health.speaks_http2() { limits::LISTS_AT_ONCE } else { 1 };
+        let versions = known.map(|known| share::by_name(&known.part(tree).list)).unwrap_or_default();
+        let mut found = stream::iter(listed)
+            .map(|listed| {
+                let versions = versions.get(&*listed.group).copied().unwrap_or_default();
+                let version = versions.iter().find(|version| version.version == listed.version).cloned();
+                let hashes = known.and_then(|known| known.lists.hashes.get(&listed.name()).cloned());
+                self.version_of(server, &budget, Known { listed, version, hashes })
+            })
+            .buffered(at_once);
+
+        let mut items: Vec<GroupDiscovery> = Vec::new();
+        let mut beside = Beside { addresses, ..Beside::default() };
+        while let Some(Known { listed, version, hashes }) = found.try_next().await? {
+            let Some(version) = version else { continue };
+            if let Some(hashes) = hashes {
+                beside.hashes.insert(listed.name(), hashes);
+            }
+            match items.last_mut() {
+                Some(group) if group.name() == listed.group => group.versions.push(version),
+                _ => {
+                    let mut group = legacy::group_discovery(&listed.group, Vec::new());
+                    group.versions.push(version);
+                    items.push(group);
+                }
+            }
+        }
+        let list = GroupDiscoveryList { items, ..GroupDiscoveryList::default() };
+        Ok(Read { tree, part: Part { list, etag: None }, form: Form::Unaggregated, lists: Some(beside) })
+    }
+
+    /// Reads one list; `known` is what was known of it.
+    async fn version_of(
+        &self,
+        server: &Arc<Server>,
+        budget: &Budget,
+        known: Known,
+    ) -> Result<Known, FetchError> {
+        let path = known.listed.path();
+        let (name, old) = (known.listed.version.clone(), known.version.clone());
+        let read = async {
+            let bytes = self.list(server, &path, budget).await?;
+            let read = digest(&path, bytes, move |bytes| {
+                let list: ApiResourceList = parse(bytes, "APIResourceList")?;
+                let version = legacy::version_discovery(&name, &list);
+                let version = old.filter(|old| **old == version).unwrap_or_else(|| Arc::new(version));
+                Ok::<_, ParseError>((version, hashes(list)))
+            });
+            read.await?.map_err(|error| FetchError::Rubbish { path: path.clone(), error })
+        };
+        match read.await {
+            Ok((version, hashes)) => {
+                // The same object where nothing changed.
+                let same = |old: &Arc<_>| hashes.as_ref().is_some_and(|hashes| *hashes == **old);
+                let hashes = known.hashes.filter(same).or_else(|| hashes.map(Arc::new));
+                Ok(Known { version: Some(version), hashes, ..known })
+            }
+            Err(FetchError::Status { status: StatusCode::NOT_FOUND, .. }) => {
+                Ok(Known { version: None, ..known })
+            }
+            Err(error) if !known.listed.group.is_empty() && is_of_an_extension(&error) => {
+                tracing::debug!(server = %server.name, %error, "a group-version is stale");
+                let version = known.version.map(stale).unwrap_or_else(|| unheard(&known.listed.version));
+                Ok(Known { version: Some(version), ..known })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+// === impl Listed ===
+
+impl Listed {
+    fn path(&self) -> String {
+        let tree = Tree::of_group(&self.group).as_str();
+        format!("{tree}/{}", self.name())
+    }
+
+    fn name(&self) -> String {
+        legacy::group_version(&self.group, &self.version)
+    }
+}
+
+/// Whether an error may be that of the one extension server that has the group-version.
+fn is_of_an_extension(error: &FetchError) -> bool {
+    match error {
+        FetchError::Status { status, .. } => status.is_server_error(),
+        FetchError::Timeout(_)
+        | FetchError::TooLarge { .. }
+        | FetchError::Broken { .. }
+        | FetchError::Rubbish { .. } => true,
+        _ => false,
+    }
+}
+
+fn stale(known: Arc<VersionDiscovery>) -> Arc<VersionDiscovery> {
+    if known.freshness.is_stale() {
+        return known;
+    }
+    Arc::new(VersionDiscovery { freshness: Freshness::Stale, ..VersionDiscovery::clone(&known) })
+}
+
+fn unheard(version: &str) -> Arc<VersionDiscovery> {
+    let version = version.to_owned();
+    Arc::new(VersionDiscovery { version, freshness: Freshness::Stale, ..VersionDiscovery::default() })
+}
+
+/// What `/api` or `/apis` lists, in its order, and each once.
+fn listed(tree: Tree, bytes: &[u8]) -> Result<(Vec<legacy::ServerAddress>, Vec<Listed>), ParseError> {
+    let (addresses, listed) = match tree {
+        Tree::Api => {
+            let list: ApiVersions = parse(bytes, "APIVersions")?;
+            let listed = list.versions.into_iter().map(|version| Listed { group: String::new(), version });
+            (list.addresses, listed.collect())
+        }
+        Tree::Apis => {
+            let list: ApiGroupList = parse(bytes, "APIGroupList")?;
+            let groups = list.groups.into_iter().filter(|group| is_segment(&group.name));
+            (Vec::new(), groups.flat_map(of_group).collect::<Vec<_>>())
+        }
+    };
+    let mut seen = HashSet::new();
+    let new = |listed: &Listed| is_segment(&listed.version) && seen.insert(listed.name());
+    Ok((addresses, listed.into_iter().filter(new).collect()))
+}
+
+/// The versions of a group, the preferred one first.
+fn of_group(group: ApiGroup) -> impl Iterator<Item = Listed> {
+    let preferred = group.versions.iter().position(|version| *version == group.preferred);
+    let mut versions = group.versions;
+    if let Some(preferred) = preferred {
+        versions[..=preferred].rotate_right(1);
+    }
+    versions.into_iter().map(move |version| Listed { group: group.name.clone(), version: version.version })
+}
+
+/// What can stand in a path as it is; nobody could ask for anything else.
+pub(super) fn is_segment(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.chars().all(|char| char.is_ascii_alphanumeric() || matches!(char, '-' | '.'))
+}
+
+/// Reads a list and checks that it is one.
+pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], kind: &str) -> Result<T, ParseError> {
+    let typed: Typed = serde_json::from_slice(bytes)?;
+    if typed.kind != kind {
+        return Err(ParseError::Kind { kind: typed.kind, api_version: typed.api_version });
+    }
+    Ok(serde_json::from_slice(bytes)?)
+}
+
+fn hashes(list: ApiResourceList) -> Option<HashMap<String, String>> {
+    let rows = list.resources.into_iter().filter(|row| !row.storage_version_hash.is_empty());
+    let hashes: HashMap<_, _> = rows.map(|row| (row.name, row.storage_version_hash)).collect();
+    (!hashes.is_empty()).then_some(hashes)
+}

@@ -1,0 +1,429 @@
+//! The servers' OpenAPI documents that we have, and those made of them.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use moka::sync::Cache;
+use tokio::time::Instant;
+
+use super::{
+    document::Document,
+    fetch::{self, Bounds, Good, Wanted},
+    index::group_version,
+    plan::{Complete, Plan, Source, united_tag},
+    slot::{self, Need, Slot},
+    unite::{Encoding, Generation},
+};
+use crate::{
+    discovery::{
+        catalog::{Book, Catalog, Freshness},
+        fetch::Fetcher,
+    },
+    metrics::Metrics,
+    servers::source::Fleet,
+};
+
+/// Everything that is known of OpenAPI. Knows the servers' indexes as long as it lives, and documents as long as
+/// somebody asks for them.
+pub struct Library {
+    fleet: Fleet,
+    book: Arc<Book>,
+    fetcher: Fetcher,
+    bounds: Bounds,
+    metrics: Metrics,
+    /// By number, of each server.
+    indexes: Vec<Arc<Slot>>,
+    /// Servers' own documents.
+    documents: Cache<(usize, Wanted), Kept>,
+    united: Cache<Wanted, Arc<Document>>,
+    /// By home.
+    plans: Mutex<HashMap<usize, Arc<Planned>>>,
+}
+
+/// A document's slot, and the bytes as which the cache counts it.
+#[derive(Clone)]
+struct Kept {
+    slot: Arc<Slot>,
+    weight: usize,
+}
+
+/// Who answers for which document with some server as home.
+pub struct Planned {
+    /// The decision.
+    pub plan: Plan,
+    /// The index as it is given out.
+    pub document: Arc<Document>,
+    /// What it was made of.
+    generation: u64,
+    indexes: Vec<Option<Arc<Good>>>,
+}
+
+/// A document that is united of several servers' own.
+pub struct United {
+    /// The document.
+    pub document: Arc<Document>,
+    /// Everybody's part is in it.
+    pub whole: bool,
+}
+
+/// How one server's OpenAPI is doing, for people.
+pub struct ServerState {
+    /// `unasked`, `good`, `absent` or `failed`.
+    pub state: &'static str,
+    /// Of its index.
+    pub entries: usize,
+    /// Since its index was last known to be right.
+    pub confirmed: Option<Duration>,
+    /// Why the last fetch of its index failed.
+    pub error: Option<String>,
+    /// Of other documents: what failed, and why.
+    pub document_errors: Vec<(String, String)>,
+    /// Bytes of its documents that are kept.
+    pub bytes: usize,
+}
+
+// === impl Planned ===
+
+impl Planned {
+    /// Whether a server's index is known.
+    pub fn knows(&self, server: usize) -> bool {
+        self.indexes.get(server).is_some_and(Option::is_some)
+    }
+}
+
+// === impl Library ===
+
+impl Library {
+    /// Knows nothing yet.
+    pub fn new(fleet: Fleet, book: Arc<Book>, fetcher: Fetcher, bounds: Bounds, metrics: Metrics) -> Self {
+        let weigh = |bytes: usize| u32::try_from(bytes + 1024).unwrap_or(u32::MAX);
+        let indexes = fleet.iter().map(|_| Arc::default()).collect();
+        let documents = Cache::builder()
+            .max_capacity(bounds.cache)
+            .weigher(move |_, kept: &Kept| weigh(kept.weight))
+            .time_to_idle(bounds.idle);
+        let united = Cache::builder()
+            .max_capacity(bounds.cache)
+            .weigher(move |_, document: &Arc<Document>| weigh(document.size()))
+            .time_to_idle(bounds.idle);
+        Self {
+            fleet,
+            book,
+            fetcher,
+            bounds,
+            metrics,
+            indexes,
+            documents: documents.build(),
+            united: united.build(),
+            plans: Mutex::default(),
+        }
+    }
+
+    /// Gives up documents that nobody asked for lately. Without this it happens when somebody asks for others.
+    pub fn sweep(&self) {
+        self.documents.run_pending_tasks();
+        self.united.run_pending_tasks();
+    }
+
+    /// Who answers for which document, and the index that says so.
+    pub async fn plan(&self, home: usize) -> Arc<Planned> {
+        let slots: Vec<_> = self.indexes.iter().cloned().enumerate().collect();
+        self.gather(&Wanted::Index, &slots, home).await;
+        let catalog = self.book.catalog();
+        let indexes: Vec<_> = self.indexes.iter().map(|slot| slot.good()).collect();
+        let last = self.plans().get(&home).cloned();
+        if let Some(last) = last
+            && last.generation == catalog.generation
+            && same(&last.indexes, &indexes)
+        {
+            return last;
+        }
+        let fleet = self.fleet.clone();
+        let planning = tokio::task::spawn_blocking(move || planned(&fleet, &catalog, indexes, home));
+        match planning.await {
+            Ok(planned) => {
+                let planned = Arc::new(planned);
+                self.plans().insert(home, Arc::clone(&planned));
+                planned
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot unite the indexes of OpenAPI; the last ones stay");
+                let nothing = || Arc::new(planned(&self.fleet, &self.book.catalog(), Vec::new(), home));
+                self.plans().get(&home).cloned().unwrap_or_else(nothing)
+            }
+        }
+    }
+
+    fn plans(&self) -> std::sync::MutexGuard<'_, HashMap<usize, Arc<Planned>>> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a server's index names this document with this hash.
+    pub fn has_hash(&self, server: usize, key: &str, hash: &str) -> bool {
+        let good = self.indexes[server].good();
+        good.is_some_and(|good| {
+            good.index().and_then(|index| index.hash(key)).is_some_and(|own| &**own == hash)
+        })
+    }
+
+    /// Whether a server whose index was never heard may have a document.
+    pub fn may_be_unheard(&self, key: &str) -> bool {
+        let catalog = self.book.catalog();
+        let unheard = self.indexes.iter().enumerate().filter(|(_, slot)| slot.good().is_none());
+        unheard.into_iter().any(|(server, _)| may_have(&catalog, server, key))
+    }
+
+    /// A server's index seems to be another one now.
+    pub fn doubt_index(&self, server: usize) {
+        self.indexes[server].doubt();
+    }
+
+    /// The same of its `/openapi/v2`.
+    pub fn doubt_v2(&self, server: usize) {
+        for encoding in Encoding::ALL {
+            if let Some(kept) = self.documents.get(&(server, Wanted::V2(encoding))) {
+                kept.slot.doubt();
+            }
+        }
+    }
+
+    /// The ETag of a server's own `/openapi/v2`, if we have that.
+    pub fn etag_v2(&self, server: usize) -> Option<String> {
+        let encodings = Encoding::ALL.into_iter();
+        let kept = encodings.filter_map(|encoding| self.documents.get(&(server, Wanted::V2(encoding))));
+        let mut goods = kept.filter_map(|kept| kept.slot.good());
+        goods.find_map(|good| good.etag.as_ref()?.to_str().ok().map(str::to_owned))
+    }
+
+    /// `/openapi/v2` of everybody. `None` if home, being healthy, has none for us.
+    pub async fn v2(&self, home: usize, encoding: Encoding) -> Option<Arc<Document>> {
+        let wanted = Wanted::V2(encoding);
+        let all: Vec<usize> = (0..self.fleet.len()).collect();
+        let parts = self.parts(&wanted, &all, home).await;
+        let has_home = parts.iter().any(|(server, _)| *server == home);
+        if !has_home && self.fleet.get(home).health.is_healthy() {
+            return None;
+        }
+        self.unite(wanted, parts).await
+    }
+
+    /// A document of version 3, united of the servers' own. `None` if nobody's can be had.
+    pub async fn v3(&self, key: &str, servers: &[usize], home: usize, encoding: Encoding) -> Option<United> {
+        let wanted = Wanted::V3(Arc::from(key), encoding);
+        let parts = self.parts(&wanted, servers, home).await;
+        let whole = parts.len() == servers.len();
+        self.unite(wanted, parts).await.map(|document| United { document, whole })
+    }
+
+    /// How a server is doing.
+    pub fn state(&self, server: usize) -> ServerState {
+        let shown = self.indexes[server].shown();
+        let entries = shown.good.as_ref().map(|good| good.index().map_or(0, super::index::Index::len));
+        let state = match (&shown.error, &shown.good) {
+            (Some(_), _) => "failed",
+            (None, None) if shown.asked => "asked",
+            (None, None) => "unasked",
+            (None, Some(good)) if good.index().is_none() => "absent",
+            (None, Some(_)) => "good",
+        };
+        let (mut document_errors, mut bytes) = (Vec::new(), 0);
+        for (key, kept) in &self.documents {
+            let (number, wanted) = &*key;
+            if *number == server {
+                let shown = kept.slot.shown();
+                bytes += shown.good.map_or(0, |good| good.size());
+                document_errors.extend(shown.error.map(|error| (wanted.path(), error)));
+            }
+        }
+        document_errors.sort();
+        ServerState {
+            state,
+            entries: entries.unwrap_or_default(),
+            confirmed: shown.confirmed,
+            error: shown.error,
+            document_errors,
+            bytes,
+        }
+    }
+
+    /// The servers' own documents, in the order of names.
+    async fn parts(&self, wanted: &Wanted, servers: &[usize], home: usize) -> Vec<(usize, Arc<Good>)> {
+        let key = |server| (server, wanted.clone());
+        let kept: Vec<(usize, Kept)> = servers
+            .iter()
+            .map(|server| {
+                let empty = || Kept { slot: Arc::default(), weight: 0 };
+                (*server, self.documents.get_with(key(*server), empty))
+            })
+            .collect();
+        let slots: Vec<_> = kept.iter().map(|(server, kept)| (*server, Arc::clone(&kept.slot))).collect();
+        self.gather(wanted, &slots, home).await;
+        let mut parts = Vec::with_capacity(kept.len());
+        for (server, Kept { slot, weight }) in kept {
+            let Some(good) = slot.good() else { continue };
+            if good.size() != weight {
+                self.documents.insert(key(server), Kept { slot, weight: good.size() });
+            }
+            if good.document().is_some() {
+                parts.push((server, good));
+            }
+        }
+        // A fleet is in the order of names.
+        parts.sort_by_key(|(server, _)| *server);
+        parts
+    }
+
+    async fn unite(&self, wanted: Wanted, parts: Vec<(usize, Arc<Good>)>) -> Option<Arc<Document>> {
+        if parts.is_empty() {
+            return None;
+        }
+        let tags: Vec<(&str, &str)> =
+            parts.iter().map(|(server, good)| (&*self.fleet.get(*server).name, &*good.tag)).collect();
+        let tag = united_tag(&tags);
+        if let Some(known) = self.united.get(&wanted)
+            && *known.tag() == tag
+        {
+            return Some(known);
+        }
+        let (cache, metrics) = (self.united.clone(), self.metrics.clone());
+        let united = tokio::task::spawn_blocking(move || {
+            let entry = cache.entry(wanted.clone());
+            let make = || {
+                metrics.openapi.united(wanted.as_str());
+                Arc::new(unite(&wanted, &parts, Arc::clone(&tag)))
+            };
+            entry.or_insert_with_if(make, |known| *known.tag() != tag).into_value()
+        });
+        united.await.inspect_err(|error| tracing::error!(%error, "cannot unite OpenAPI documents")).ok()
+    }
+
+    /// Fetches what is needed, and waits for it as long as that is worth it.
+    async fn gather(&self, wanted: &Wanted, slots: &[(usize, Arc<Slot>)], home: usize) {
+        let generation = self.book.catalog().generation;
+        let bounds = &self.bounds;
+        let age = if *wanted == Wanted::Index { bounds.index_age } else { bounds.document_age };
+        let (mut first, mut again) = (Vec::new(), Vec::new());
+        let mut of_home = None;
+        for (server, slot) in slots {
+            let need = slot.need(generation, age, bounds);
+            if need == Need::Nothing {
+                continue;
+            }
+            let flight = slot.start(generation, bounds, |known| self.fetch(*server, wanted.clone(), known));
+            match need {
+                Need::First if *server == home && self.fleet.get(home).health.is_healthy() => {
+                    of_home = Some(flight);
+                }
+                Need::First => first.push(flight),
+                Need::Again => again.push(flight),
+                Need::Nothing | Need::Background => {}
+            }
+        }
+        let until = Instant::now() + bounds.revalidate;
+        if let Some(flight) = of_home {
+            slot::landed(flight, None).await;
+        }
+        for flight in again {
+            slot::landed(flight, Some(until)).await;
+        }
+        let until = Instant::now() + bounds.grace;
+        for flight in first {
+            slot::landed(flight, Some(until)).await;
+        }
+    }
+
+    fn fetch(
+        &self,
+        number: usize,
+        wanted: Wanted,
+        known: Option<Arc<Good>>,
+    ) -> impl Future<Output = Result<Option<Good>, fetch::FetchError>> + Send + use<> {
+        let server = Arc::clone(self.fleet.get(number));
+        let (fetcher, bounds, metrics) = (self.fetcher.clone(), self.bounds, self.metrics.clone());
+        async move {
+            let result = fetch::fetch(&fetcher, &bounds, &server, &wanted, known.as_deref()).await;
+            let word = match &result {
+                Ok(Some(good)) if matches!(good.content, fetch::Content::Absent) => "absent",
+                Ok(Some(_)) => "changed",
+                Ok(None) => "unchanged",
+                Err(_) => "failed",
+            };
+            metrics.openapi.fetched(&server.name, wanted.as_str(), word);
+            if let Err(error) = &result {
+                let path = wanted.path();
+                tracing::warn!(server = %server.name, path, %error, "cannot fetch OpenAPI; what was known before stays");
+            }
+            result
+        }
+    }
+}
+
+fn unite(wanted: &Wanted, parts: &[(usize, Arc<Good>)], tag: Arc<str>) -> Document {
+    let (generation, encoding) = match wanted {
+        Wanted::V3(_, encoding) => (Generation::V3, *encoding),
+        Wanted::V2(encoding) => (Generation::V2, *encoding),
+        Wanted::Index => (Generation::V3, Encoding::Json),
+    };
+    let bodies: Vec<&Bytes> = parts.iter().filter_map(|(_, good)| good.document()).collect();
+    let alike = parts.iter().all(|(_, good)| good.tag == parts[0].1.tag);
+    let body = if alike {
+        bodies[0].clone()
+    } else {
+        let bodies: Vec<&[u8]> = bodies.iter().map(|body| &body[..]).collect();
+        generation.unite(encoding, &bodies).expect("each was checked when it was fetched").into()
+    };
+    Document::new(tag, encoding.media_type(generation), body)
+}
+
+fn planned(fleet: &Fleet, catalog: &Catalog, indexes: Vec<Option<Arc<Good>>>, home: usize) -> Planned {
+    let known = catalog.servers.iter().enumerate();
+    let documents = known.filter_map(|(server, known)| Some((server, known.document.as_ref()?)));
+    let complete =
+        Complete::of(documents.map(|(server, document)| (server, [&document.api.list, &document.apis.list])));
+    let heard =
+        indexes.iter().enumerate().filter_map(|(server, good)| Some((server, good.as_ref()?.index()?)));
+    let sources: Vec<Source<'_>> = heard
+        .map(|(server, index)| Source {
+            server,
+            id: &fleet.get(server).name,
+            index,
+            fresh: catalog.fresh.contains(server),
+        })
+        .collect();
+    let plan = Plan::new(&sources, home, &complete);
+    let body: Bytes = plan.index.to_json().into();
+    let tag = super::fetch::tag_of(&body);
+    let document = Arc::new(Document::new(tag, "application/json", body));
+    Planned { plan, document, generation: catalog.generation, indexes }
+}
+
+fn same(one: &[Option<Arc<Good>>], other: &[Option<Arc<Good>>]) -> bool {
+    let alike = |one: &Option<Arc<Good>>, other: &Option<Arc<Good>>| match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, None) => true,
+        _ => false,
+    };
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| alike(one, other))
+}
+
+/// Whether a server may have a document, for all that its discovery says.
+fn may_have(catalog: &Catalog, server: usize, key: &str) -> bool {
+    let known = &catalog.servers[server];
+    let Some(document) = &known.document else { return true };
+    if known.freshness() == Freshness::Unknown {
+        return true;
+    }
+    let mut groups = document.api.list.items.iter().chain(&document.apis.list.items);
+    match (group_version(key), key.strip_prefix("apis/")) {
+        (Some((group, version)), _) => groups.any(|listed| {
+            listed.name() == group && listed.versions.iter().any(|listed| listed.version == version)
+        }),
+        (None, Some(group)) => groups.any(|listed| listed.name() == group),
+        // Discovery does not speak of it.
+        (None, None) => false,
+    }
+}
