@@ -2,8 +2,11 @@
 //!
 //! The table of the README is what the first test prints.
 
+mod ages;
 mod clients;
 mod commands;
+mod expectations;
+mod faithful;
 mod subject;
 mod table;
 
@@ -114,9 +117,4 @@ async fn clients_of_all_ages_see_what_1_36_serves_through_a_home_of_1_35() {
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_of_all_ages_see_what_1_35_serves_through_a_home_of_1_32() {
     a_pair("v132", "v135", &CLAIMS).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn clients_of_all_ages_see_what_home_was_told_not_to_serve() {
-    a_pair("less", "v132", &CRON_JOBS).await;
 }
