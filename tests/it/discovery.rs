@@ -15,7 +15,7 @@ use kube_peer_proxy::embedded::ResourceSpec;
 use serde_json::Value;
 
 use crate::kit::client::Protocol;
-use crate::kit::{As, BOB, Client, Cluster, NOPEER, PKI, V2};
+use crate::kit::{As, BOB, Client, Cluster, NOPEER, PKI, V2, eventually};
 use crate::vectors::json_and_etag;
 
 const CONTENT_TYPE: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -194,6 +194,12 @@ async fn other_methods_on_the_roots_go_to_home() {
 async fn hits_and_misses_are_counted_as_upstream_does() {
     let cluster = three().await;
     let proxy = cluster.proxy().home("v132").start().await;
+    // What is read behind the documents makes another catalog.
+    let settled = || {
+        let catalog = proxy.app.proxy.book.catalog();
+        catalog.servers.iter().all(|known| !known.document.as_ref().unwrap().lists.addresses.is_empty())
+    };
+    eventually("everybody's lists", settled).await;
     let admin = proxy.h2(As::Certificate(&PKI.admin)).await;
     for _ in 0..3 {
         admin.get_with("/apis", V2).await;
