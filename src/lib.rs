@@ -24,8 +24,9 @@
 //! # Life of a discovery document
 //!
 //! One [`discovery::refresh`] task per server → [`discovery::fetch`] (conditional GET with our own identity) →
-//! [`discovery::catalog`] rebuilt only if something changed ([`discovery::merge`], [`discovery::order`],
-//! [`discovery::render`]) and published by one atomic swap. Requests never parse discovery, and nothing that a
+//! [`discovery::catalog`] rebuilt only if something changed ([`discovery::merge`], [`discovery::order`]) and published
+//! by one atomic swap. Its documents are written in each form and encoding when first asked for
+//! ([`discovery::catalog::Answers`], [`discovery::render`]). Requests never parse discovery, and nothing that a
 //! request brought back enters the catalog.
 //!
 //! # Life of a configuration
