@@ -11,6 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, Method, Request, Response, Uri, header, request::Parts, uri::Authority};
+use http_body::Body as _;
 use rustls_pki_types::UnixTime;
 
 use crate::{
@@ -113,12 +114,14 @@ impl Proxy {
     pub async fn handle(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
         let encoding = Encoding::preferred(request.headers());
         let upgrade = upgrade::is_asked_for(&request);
+        let head = request.method() == Method::HEAD;
         let mut record = Record::default();
         let mut response = match self.answer(request, &mut record).await {
             Ok(response) => response,
             Err(status) => {
                 record.refused(&status);
-                status.into_response(encoding)
+                let response = status.into_response(encoding);
+                if head { without_body(response) } else { response }
             }
         };
         if upgrade {
@@ -277,6 +280,15 @@ impl Proxy {
         let names: Vec<&str> = servers.iter().map(|index| &*self.fleet.get(index).name).collect();
         names.join(", ")
     }
+}
+
+/// The same as an answer to HEAD. Over HTTP/2 nobody else sees to that.
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        parts.headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    Response::from_parts(parts, body::empty())
 }
 
 /// Home's own document cannot come from anybody else.

@@ -54,6 +54,11 @@ impl ObjectRequest<'_> {
         }
     }
 
+    /// What was sent, with its type: for reviews, which are questions.
+    pub(super) fn question(&self) -> Result<Value, Refusal> {
+        Ok(self.typed(&self.object_of_body()?))
+    }
+
     fn part(&self) -> Result<Part, Refusal> {
         match self.target.subresource.as_deref() {
             None => Ok(Part::Main),

@@ -1,10 +1,11 @@
-//! Impersonation, and the answer to "who am I?".
+//! Impersonation, and the answers to "who am I?" and "may I?".
 
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::answer::{self, Answer, Refusal};
 use super::auth;
+use super::shared::Authorizer;
 use super::store::now;
 use crate::api::user::{ALL_AUTHENTICATED, ALL_UNAUTHENTICATED, ANONYMOUS, UserInfo};
 
@@ -56,6 +57,48 @@ pub(super) fn self_subject(user: &UserInfo, version: &str) -> Answer {
         "status": { "userInfo": user_info(user) },
     });
     answer::json(StatusCode::CREATED, &review)
+}
+
+/// `POST selfsubjectaccessreviews` (`kubectl auth can-i`): the review with what the authorizer says to it.
+pub(super) fn self_access(user: &UserInfo, authorizer: &Authorizer, mut review: Value) -> Value {
+    let spec = &review["spec"];
+    let resource = &spec["resourceAttributes"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let allowed = if resource.is_object() {
+        authorizer(user, &path_of(resource), &text(&resource["verb"]))
+    } else {
+        let other = &spec["nonResourceAttributes"];
+        authorizer(user, &text(&other["path"]), &text(&other["verb"]))
+    };
+    review["status"] = json!({ "allowed": allowed });
+    review
+}
+
+/// Where a request with these attributes would go. An unknown version (`*` or empty) is taken for `v1`.
+fn path_of(attributes: &Value) -> String {
+    let filled = |field: &str| attributes[field].as_str().filter(|text| !text.is_empty());
+    let mut path = match filled("group") {
+        Some(group) => format!("/apis/{group}"),
+        None => "/api".to_owned(),
+    };
+    path += &format!("/{}", filled("version").filter(|version| *version != "*").unwrap_or("v1"));
+    if let Some(namespace) = filled("namespace") {
+        path += &format!("/namespaces/{namespace}");
+    }
+    for field in ["resource", "name", "subresource"] {
+        path += &filled(field).map(|part| format!("/{part}")).unwrap_or_default();
+    }
+    path
+}
+
+/// `POST selfsubjectrulesreviews` (`kubectl auth can-i --list`): an authorizer that is a function can't list its
+/// rules, and says so.
+pub(super) fn self_rules(mut review: Value) -> Value {
+    review["status"] = json!({
+        "resourceRules": [], "nonResourceRules": [], "incomplete": true,
+        "evaluationError": "this in-memory server can answer single questions only",
+    });
+    review
 }
 
 /// A user as `authentication.k8s.io/v1 UserInfo`; empty fields are left out.

@@ -139,6 +139,18 @@ async fn resource(
     // A deletion answers with a `Status`, which has one shape only.
     let view = if verb == "delete" { View::Whole } else { View::negotiate(headers, query, verb == "list")? };
     let request = ObjectRequest { store, target, served: &served, query, headers, body: &body, view };
+    if target.group == "authorization.k8s.io" && verb == "create" {
+        let review = match target.resource.as_str() {
+            "selfsubjectaccessreviews" => {
+                Some(review::self_access(user, &server.authorizer, request.question()?))
+            }
+            "selfsubjectrulesreviews" => Some(review::self_rules(request.question()?)),
+            _ => None,
+        };
+        if let Some(review) = review {
+            return Ok(answer::json(StatusCode::CREATED, &review));
+        }
+    }
     if verb != "watch" {
         return request.answer(verb);
     }

@@ -98,6 +98,7 @@ async fn readyz_has_kube_apiservers_form() {
 #[tokio::test]
 async fn metrics_have_upstreams_names_where_upstream_has_the_metric() {
     let (cluster, proxy) = two().await;
+    proxy.until_lists_are_read().await;
     let admin = proxy.h2(As::Certificate(&PKI.admin)).await;
     for header in [V2, V2, NOPEER] {
         admin.get_with("/apis", header).await;

@@ -18,6 +18,7 @@ mod kit;
 mod limits;
 mod merge_props;
 mod not_found;
+mod old_servers;
 mod openapi;
 mod pool;
 mod real;

@@ -1,6 +1,7 @@
 //! Properties of the merge over random fleets (I6, I7).
 
 mod fleet;
+mod forms;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -28,7 +28,7 @@ pub use client::{As, Client, Reply};
 pub use cluster::{BOB, Cluster, EVE, PKI, certificate};
 pub use port::free_port;
 pub use program::{Program, sidecar_flags};
-pub use proxy::{Proxy, ProxyBuilder};
+pub use proxy::{PROXY_USER, Proxy, ProxyBuilder};
 pub use raw::Raw;
 pub use raw_h2::RawH2;
 pub use stub::Stub;

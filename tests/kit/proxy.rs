@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use kube_peer_proxy::app::{App, Listeners};
 use kube_peer_proxy::config::{Config, ServeArgs};
-use kube_peer_proxy::discovery::catalog::Freshness;
+use kube_peer_proxy::discovery::catalog::{Freshness, Knowledge};
 use kube_peer_proxy::servers::{Class, Server, pool::Stats};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -226,6 +226,15 @@ impl Proxy {
 
     pub fn target(&self, name: &str) -> &Server {
         self.app.proxy.fleet.get(self.position(name))
+    }
+
+    /// What is only in the unaggregated lists of every server has been read and published: for who counts catalogs.
+    pub async fn until_lists_are_read(&self) {
+        let book = &self.app.proxy.book;
+        let read = |known: &Knowledge| {
+            known.document.as_ref().is_some_and(|document| !document.lists.addresses.is_empty())
+        };
+        eventually("the lists are read", || book.catalog().servers.iter().all(read)).await;
     }
 
     pub async fn until_healthy(&self, name: &str, healthy: bool) {

@@ -5,12 +5,13 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use kube_peer_proxy::api::discovery::{DiscoveryPath, GroupDiscoveryList, legacy, to_go_json};
 use kube_peer_proxy::body::{self, Body};
 use kube_peer_proxy::embedded::Recorded;
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
@@ -34,7 +35,16 @@ impl Stub {
         F: Fn(Request<Incoming>) -> R + Send + Sync + 'static,
         R: Future<Output = Response<Body>> + Send + 'static,
     {
-        let (answer, acceptor) = (Arc::new(answer), acceptor());
+        Self::speaking(&["h2", "http/1.1"], answer).await
+    }
+
+    /// One that offers these protocols.
+    pub async fn speaking<F, R>(protocols: &[&str], answer: F) -> Self
+    where
+        F: Fn(Request<Incoming>) -> R + Send + Sync + 'static,
+        R: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let (answer, acceptor) = (Arc::new(answer), acceptor_of(protocols));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let task = tokio::spawn(async move {
@@ -90,10 +100,30 @@ impl Stub {
             "/apis" => (Recorded::V1_36.apis(), V2.1),
             "/version" => (Recorded::V1_36.version(), "application/json"),
             "/readyz" => return Some(Response::new(body::full("ok"))),
-            _ => return None,
+            path => return Self::list_of_136(path),
         };
         let response = Response::builder().header("content-type", content_type);
         Some(response.body(body::full(document.to_string())).unwrap())
+    }
+
+    /// The list of resources of a group-version; `None` for any other path.
+    fn list_of_136(path: &str) -> Option<Response<Body>> {
+        let DiscoveryPath::Version { group, version } = DiscoveryPath::of(path)? else { return None };
+        let mut response = Response::new(body::empty());
+        let documents = [Recorded::V1_36.api(), Recorded::V1_36.apis()];
+        let found = documents.iter().find_map(|document| {
+            let list = GroupDiscoveryList::parse(document.to_string().as_bytes()).unwrap();
+            let group = list.items.into_iter().find(|item| item.name() == group)?;
+            group.versions.into_iter().find(|item| item.version == version)
+        });
+        match found {
+            Some(found) => {
+                *response.body_mut() =
+                    body::full(to_go_json(&legacy::resource_list(group, &found, |_| None)));
+            }
+            None => *response.status_mut() = StatusCode::NOT_FOUND,
+        }
+        Some(response)
     }
 }
 

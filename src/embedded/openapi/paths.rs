@@ -92,21 +92,16 @@ impl GroupVersion<'_> {
         (verb, action): (&str, &str),
         query: &[&str],
     ) -> Value {
-        let response = &entry["responseKind"];
-        let or = |field: &str, otherwise: &str| {
-            let said = text(&response[field]);
-            if said.is_empty() { otherwise.to_owned() } else { said.to_owned() }
-        };
-        // An empty group is that of the list only if the version is empty too.
-        let elsewhere = !text(&response["version"]).is_empty();
-        let group = if elsewhere { text(&response["group"]) } else { self.group };
-        let (version, kind) = (or("version", self.version), text(&response["kind"]));
-        let answered = if verb == "list" {
-            format!("{kind}List")
+        let gvk @ [group, version, kind] = kind_of(entry, [self.group, self.version]);
+        let list = format!("{kind}List");
+        let connects = is_tunnel(kind);
+        let action = if connects { "connect" } else { action };
+        let schema = if connects {
+            json!({ "type": "string" })
         } else {
-            text(&parent["responseKind"]["kind"]).to_owned()
+            let kind = if verb == "list" { &list } else { kind };
+            self.dialect.reference(&name_of(group, version, kind))
         };
-        let schema = self.dialect.reference(&name_of(self.group, self.version, &answered));
         let mut parameters: Vec<Value> = query.iter().map(|name| self.parameter(name, "query")).collect();
         let mut operation = json!({
             "description": format!("{verb} {kind}"),
@@ -134,8 +129,7 @@ impl GroupVersion<'_> {
             }
         }
         operation["x-kubernetes-action"] = json!(action);
-        operation["x-kubernetes-group-version-kind"] =
-            json!({ "group": group, "kind": kind, "version": version });
+        operation["x-kubernetes-group-version-kind"] = gvk_value(gvk);
         operation
     }
 
@@ -158,6 +152,25 @@ impl GroupVersion<'_> {
         }
         parameter
     }
+}
+
+/// Group, version and kind of what a resource or subresource answers; empty ones are those of the list.
+pub(super) fn kind_of<'a>(entry: &'a Value, [group, version]: [&'a str; 2]) -> [&'a str; 3] {
+    let response = &entry["responseKind"];
+    let kind = text(&response["kind"]);
+    match text(&response["version"]) {
+        "" => [group, version, kind],
+        elsewhere => [text(&response["group"]), elsewhere, kind],
+    }
+}
+
+/// Whether a kind is no object but the options of a connection, such as `PodExecOptions`.
+pub(super) fn is_tunnel(kind: &str) -> bool {
+    kind.ends_with("Options")
+}
+
+fn gvk_value([group, version, kind]: [&str; 3]) -> Value {
+    json!({ "group": group, "kind": kind, "version": version })
 }
 
 fn without_create() -> Vec<Operation> {

@@ -55,7 +55,16 @@ impl Dialect {
 
 /// What upstream calls the schema of a kind: by Go package for its own, by reversed domain for others.
 pub(super) fn name_of(group: &str, version: &str, kind: &str) -> String {
-    let builtin = group.strip_suffix(".k8s.io").or((!group.contains('.')).then_some(group));
+    match group {
+        "apiextensions.k8s.io" => {
+            return format!("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.{version}.{kind}");
+        }
+        "apiregistration.k8s.io" => {
+            return format!("io.k8s.kube-aggregator.pkg.apis.apiregistration.{version}.{kind}");
+        }
+        _ => {}
+    }
+    let builtin = group.strip_suffix(".k8s.io").or_else(|| (!group.contains('.')).then_some(group));
     match builtin {
         Some("") => format!("io.k8s.api.core.{version}.{kind}"),
         Some(group) => {

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha512};
 use time::OffsetDateTime;
 
 use super::gnostic;
-use super::paths::GroupVersion;
+use super::paths::{GroupVersion, is_tunnel, kind_of};
 use super::schema::{self, Dialect};
 use crate::embedded::discovery::{Document, group_name};
 use crate::embedded::legacy::group_version;
@@ -98,10 +98,16 @@ fn describe(
     paths.insert(format!("/{root}/"), information_path(dialect));
     let described = GroupVersion { dialect, root, group, version };
     for resource in resources.as_array().into_iter().flatten() {
-        let kind = resource["responseKind"]["kind"].as_str().unwrap_or_default();
         let listed =
             resource["verbs"].as_array().is_some_and(|verbs| verbs.iter().any(|verb| verb == "list"));
-        schema::add(&mut schemas, dialect, [group, version, kind], listed);
+        let gvk = kind_of(resource, [group, version]);
+        schema::add(&mut schemas, dialect, gvk, listed);
+        for sub in resource["subresources"].as_array().into_iter().flatten() {
+            let other = kind_of(sub, [group, version]);
+            if other != gvk && !is_tunnel(other[2]) {
+                schema::add(&mut schemas, dialect, other, false);
+            }
+        }
         described.add(&mut paths, resource);
     }
     (paths, schemas)

@@ -12,6 +12,7 @@ fn schemas_are_named_as_upstream_names_them() {
     for (group, name) in [
         ("", "io.k8s.api.core.v1.Thing"),
         ("batch", "io.k8s.api.batch.v1.Thing"),
+        ("apiregistration.k8s.io", "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.Thing"),
         ("rbac.authorization.k8s.io", "io.k8s.api.rbac.v1.Thing"),
         ("stable.example.com", "com.example.stable.v1.Thing"),
     ] {
@@ -37,7 +38,7 @@ fn every_reference_leads_to_a_schema() {
         let document: Value = serde_json::from_slice(&spec.json).unwrap();
         let mut references = 0;
         check(&document, &document, &mut references);
-        let kinds = document.pointer("/components/schemas").or(document.get("definitions")).unwrap();
+        let kinds = document.pointer("/components/schemas").or_else(|| document.get("definitions")).unwrap();
         assert_eq!(references == 0, kinds.as_object().unwrap().is_empty());
     }
 }
@@ -53,6 +54,20 @@ fn check(value: &Value, document: &Value, references: &mut usize) {
     for inner in value.as_array().into_iter().flatten() {
         check(inner, document, references);
     }
+}
+
+#[test]
+fn subresources_have_the_kinds_that_discovery_gives_them_and_tunnels_have_none() {
+    let specs =
+        Specs::of(&Document::new(Recorded::V1_36.api()), &Document::new(Recorded::V1_36.apis()), "1.36");
+    let document: Value = serde_json::from_slice(&specs.v3["apis/apps/v1"].json).unwrap();
+    let scale = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"]["patch"];
+    let expected = json!({ "group": "autoscaling", "kind": "Scale", "version": "v1" });
+    assert_eq!(scale["x-kubernetes-group-version-kind"], expected);
+    assert!(document["components"]["schemas"]["io.k8s.api.autoscaling.v1.Scale"].is_object());
+    let document: Value = serde_json::from_slice(&specs.v3["api/v1"].json).unwrap();
+    let exec = &document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}/exec"]["get"];
+    assert_eq!(exec["x-kubernetes-action"], "connect");
 }
 
 #[test]

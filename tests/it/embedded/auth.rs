@@ -179,3 +179,35 @@ async fn only_masters_impersonate() {
     assert_eq!(logged.user.unwrap().name, "kubernetes-admin");
     assert_eq!(logged.acting.unwrap().name, "dave");
 }
+
+#[tokio::test]
+async fn may_i_is_answered_by_the_authorizer_for_resources_and_for_paths() {
+    let readers = builder().authorizer(|user, path, verb| {
+        user.name == "bob" && (verb == "create" || path.starts_with("/apis/batch/v1/namespaces/a/jobs/x"))
+    });
+    let server = start(readers).await;
+    let mut bob = Client::h2(&server, None).await.with(BOB);
+    let reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    for (spec, allowed) in [
+        (json!({ "resourceAttributes": { "verb": "create", "resource": "pods" } }), true),
+        (json!({ "resourceAttributes": { "verb": "get", "resource": "pods" } }), false),
+        (
+            json!({ "resourceAttributes": {
+                "verb": "get", "group": "batch", "version": "*", "namespace": "a", "resource": "jobs", "name": "x",
+            } }),
+            true,
+        ),
+        (json!({ "nonResourceAttributes": { "verb": "get", "path": "/version" } }), false),
+        (json!({ "nonResourceAttributes": { "verb": "create", "path": "/version" } }), true),
+    ] {
+        let reply = bob.post(reviews, &json!({ "kind": "SelfSubjectAccessReview", "spec": spec })).await;
+        assert_eq!(
+            (reply.status.as_u16(), &reply.json()["status"]["allowed"]),
+            (201, &json!(allowed)),
+            "{spec}"
+        );
+    }
+    let rules = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+    let reply = bob.post(rules, &json!({ "spec": { "namespace": "default" } })).await;
+    assert_eq!(reply.json()["status"]["incomplete"], true);
+}
