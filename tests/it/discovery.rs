@@ -15,7 +15,7 @@ use kube_peer_proxy::embedded::ResourceSpec;
 use serde_json::Value;
 
 use crate::kit::client::Protocol;
-use crate::kit::{As, BOB, Client, Cluster, NOPEER, PKI, V2, eventually};
+use crate::kit::{As, BOB, Client, Cluster, NOPEER, PKI, V2};
 use crate::vectors::json_and_etag;
 
 const CONTENT_TYPE: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
