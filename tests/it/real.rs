@@ -10,6 +10,7 @@
 mod admission;
 mod chains;
 mod clients;
+mod everyone;
 mod failures;
 mod fleets;
 mod flood;

@@ -11,6 +11,7 @@ use super::kit::{
     server::Spec,
 };
 
+const V1_20: Version = Version(1, 20);
 const V1_32: Version = Version(1, 32);
 const V1_35: Version = Version(1, 35);
 const V1_36: Version = Version(1, 36);
@@ -36,6 +37,10 @@ const NATIVE: [Spec; 2] = [
     Spec::new("a", V1_36).flags(&[UID, "--runtime-config=batch/v1=false"]).native(),
     Spec::new("b", V1_36).flags(&[UID, "--runtime-config=api/beta=true"]).native(),
 ];
+/// Sixteen versions apart. Only the new one speaks aggregated discovery. They share no objects: the old one cannot
+/// read all that the new one stores, and deletes the APIService objects of versions that it does not know.
+const AGES: [Spec; 2] =
+    [Spec::new("new", V1_36).flags(&[UID]), Spec::new("old", V1_20).flags(&["--etcd-prefix=/old"])];
 /// For tests that kill: what only 1.36 serves, two of them serve.
 const MORTALS: [Spec; 3] = [
     Spec::new("old", V1_35).flags(&[UID]),
@@ -105,6 +110,13 @@ pub(super) async fn peace() -> Peace {
 pub(super) async fn native() -> Result<Fleet, String> {
     static CELL: OnceCell<Cluster> = OnceCell::const_new();
     let (cluster, binaries) = started(&CELL, "native", &NATIVE).await?;
+    Ok(Fleet { cluster, binaries, _guard: MACHINE.read().await })
+}
+
+/// 1.36 and 1.20, each with objects of its own.
+pub(super) async fn ages() -> Result<Fleet, String> {
+    static CELL: OnceCell<Cluster> = OnceCell::const_new();
+    let (cluster, binaries) = started(&CELL, "ages", &AGES).await?;
     Ok(Fleet { cluster, binaries, _guard: MACHINE.read().await })
 }
 

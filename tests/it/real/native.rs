@@ -26,7 +26,7 @@ async fn apis(client: &Client, accept: &str) -> Reply {
 }
 
 /// Both servers' document once each has heard of the other; they agree on it then.
-async fn native_document(fleet: &Cluster) -> Reply {
+pub(super) async fn native_document(fleet: &Cluster) -> Reply {
     let (a, b) = (fleet.direct("a", Who::Admin).await, fleet.direct("b", Who::Admin).await);
     eventually("the native proxies know each other", async || {
         let [at_a, at_b] = [apis(&a, ACCEPT_V2).await, apis(&b, ACCEPT_V2).await];

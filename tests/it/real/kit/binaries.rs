@@ -2,6 +2,8 @@
 //!
 //! - `KPP_KUBE_APISERVERS`, `KPP_KUBECTLS`: `1.36=/path,1.35=/path`; `KPP_ETCD`, `KPP_KUBELET` (that of
 //!   `tests/real/kubelet`): a path.
+//! - `KPP_CLIENTS`: `restmapper=/path,kube-rs=/path,python=/folder`, what `tests/real/fetch` makes of the clients below
+//!   `tests/real`.
 //! - or `KUBEBUILDER_ASSETS`: folders as setup-envtest makes them, separated by commas, each with
 //!   `kube-apiserver`, `etcd` and `kubectl`; versions are asked of the programs.
 
@@ -24,6 +26,7 @@ pub(crate) struct Binaries {
     pub(crate) kubectls: BTreeMap<Version, PathBuf>,
     pub(crate) etcd: PathBuf,
     kubelet: PathBuf,
+    clients: BTreeMap<String, PathBuf>,
 }
 
 // === impl Version ===
@@ -60,6 +63,12 @@ impl Binaries {
         if self.kubelet.exists() { Ok(&self.kubelet) } else { Err("KPP_KUBELET names no kubelet".to_owned()) }
     }
 
+    /// A client of `tests/real` that is not kubectl, by its name.
+    pub(crate) fn client(&self, name: &str) -> Result<&Path, String> {
+        let found = self.clients.get(name).filter(|path| path.exists());
+        found.map(PathBuf::as_path).ok_or_else(|| format!("KPP_CLIENTS names no {name}"))
+    }
+
     fn find() -> Result<Self, String> {
         let mut found = Self::default();
         let folders = env::var("KUBEBUILDER_ASSETS").unwrap_or_default();
@@ -77,6 +86,9 @@ impl Binaries {
         if let Some(etcd) = env::var_os("KPP_ETCD") {
             found.etcd = etcd.into();
         }
+        let clients = env::var("KPP_CLIENTS").unwrap_or_default();
+        let named = clients.split(',').filter_map(|entry| entry.split_once('='));
+        found.clients = named.map(|(name, path)| (name.to_owned(), path.into())).collect();
         found.kubelet = env::var_os("KPP_KUBELET").unwrap_or_default().into();
         if found.apiservers.is_empty() || found.kubectls.is_empty() || !found.etcd.exists() {
             return Err(

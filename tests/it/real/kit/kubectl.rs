@@ -65,6 +65,8 @@ impl Kubectl {
             .env_clear()
             .env("HOME", self.home.path())
             .env("KUBECONFIG", &self.kubeconfig)
+            // kubectl diff runs diff.
+            .env("PATH", "/usr/bin:/bin")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
