@@ -18,17 +18,19 @@ const V1_36: Version = Version(1, 36);
 
 const UID: &str = "--requestheader-uid-headers=X-Remote-Uid";
 
-/// The oldest first, so that what all share is of its kind. `v132` knows no header for UIDs and `v135` was not
-/// told one; `less` is as old as `v132` but has the alpha gate for it, and lacks all of batch/v1.
+/// The oldest first, so that what all share is of its kind, and the one that serves most last: a server that starts
+/// deletes the APIService objects of what it does not serve itself, and of those the unaggregated lists of all are made.
+/// `v132` knows no header for UIDs and `v135` was not told one; `less` is as old as `v132` but has the alpha gate for
+/// it, and lacks all of batch/v1.
 const VERSIONS: [Spec; 4] = [
-    Spec::new("v132", V1_32),
-    Spec::new("v135", V1_35),
-    Spec::new("v136", V1_36).flags(&[UID]),
     Spec::new("less", V1_32).flags(&[
         UID,
         "--feature-gates=RemoteRequestHeaderUID=true",
         "--runtime-config=batch/v1=false",
     ]),
+    Spec::new("v132", V1_32),
+    Spec::new("v135", V1_35),
+    Spec::new("v136", V1_36).flags(&[UID]),
 ];
 /// The two that differ most, for who wants them at less cost.
 const PAIR: [Spec; 2] = [Spec::new("v132", V1_32), Spec::new("v136", V1_36).flags(&[UID])];

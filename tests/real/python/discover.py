@@ -11,6 +11,7 @@ import tempfile
 from kubernetes import config
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.discovery import EagerDiscoverer, LazyDiscoverer
+from kubernetes.dynamic.resource import Resource
 
 
 def main(way, *wanted):
@@ -25,12 +26,12 @@ def main(way, *wanted):
             print(found.group_version, found.name, objects["kind"])
             return
         lines = set()
-        for resource in client.resources:
-            if hasattr(resource, "base_resource_lists") or resource.kind.endswith("List"):
+        for resource in client.resources.search():
+            if not isinstance(resource, Resource):
                 continue
             verbs = ",".join(sorted(resource.verbs or []))
             scope = "namespaced" if resource.namespaced else "cluster"
-            subresources = ",".join(sorted(resource.subresources))
+            subresources = ",".join(sorted(resource.subresources or []))
             lines.add(f"{resource.group_version} {resource.name} {resource.kind} {scope} {verbs} [{subresources}]")
         print("\n".join(sorted(lines)))
 

@@ -14,8 +14,7 @@ use super::{
     table::{Cell, Table},
 };
 
-/// By what is called how in the table: words, and how much of what they print has to be the same where everything
-/// is served.
+/// The words that start each, by what it is called in the table.
 pub(crate) fn all(
     binaries: &Binaries,
     subject: &Subject,
@@ -50,7 +49,7 @@ async fn run(binaries: &Binaries, words: &[String], config: &Path) -> Result<Str
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     if !ended.status.success() {
         let said = text(&ended.stderr);
-        return Err(said.lines().last().unwrap_or_default().to_owned());
+        return Err(said.lines().rfind(|line| !line.is_empty()).unwrap_or_default().to_owned());
     }
     Ok(text(&ended.stdout))
 }

@@ -59,7 +59,7 @@ impl Table {
             .flat_map(|(client, row)| row.iter().map(move |(what, cell)| (client, what, cell)));
         cells
             .filter_map(|(client, what, cell)| match cell {
-                Cell::Fails(said) => Some(format!("{client}: {what}: {}", said.trim().replace('\n', " / "))),
+                Cell::Fails(said) => Some(format!("{client}: {what}: {}", short(said))),
                 Cell::Ok | Cell::Absent => None,
             })
             .collect()
@@ -69,22 +69,39 @@ impl Table {
         self.rows.values().flat_map(BTreeMap::values).filter(|cell| **cell == Cell::Ok).count()
     }
 
-    /// Markdown: a row for each client, a column for each command; `before → here` where they differ.
+    /// Markdown: a column for each command, a row for each client, or for several whose rows are the same;
+    /// `before → here` where they differ.
     pub(crate) fn beside(&self, before: &Self) -> String {
+        let mut rows: Vec<(String, String, String)> = Vec::new();
+        for client in self.rows.keys() {
+            let cell = |column| match (before.cell(client, column).word(), self.cell(client, column).word()) {
+                (there, here) if there == here => here.to_owned(),
+                (there, here) => format!("{there} → {here}"),
+            };
+            let cells: Vec<_> = self.columns.iter().map(|column| cell(column)).collect();
+            let cells = cells.join(" | ");
+            match rows.last_mut() {
+                Some((_, last, same)) if *same == cells => last.clone_from(client),
+                _ => rows.push((client.clone(), client.clone(), cells)),
+            }
+        }
         let mut text = format!("| client | {} |\n|---", self.columns.join(" | "));
         text += &"|---".repeat(self.columns.len());
         text += "|\n";
-        for client in self.rows.keys() {
-            let _ = write!(text, "| {client} |");
-            for column in &self.columns {
-                let (there, here) = (before.cell(client, column), self.cell(client, column));
-                match (there.word(), here.word()) {
-                    (there, here) if there == here => _ = write!(text, " {here} |"),
-                    (there, here) => _ = write!(text, " {there} → {here} |"),
-                }
-            }
-            text.push('\n');
+        for (first, last, cells) in rows {
+            let to = if first == last {
+                String::new()
+            } else {
+                format!(" to {}", last.trim_start_matches("kubectl "))
+            };
+            let _ = writeln!(text, "| {first}{to} | {cells} |");
         }
         text
     }
+}
+
+/// One line, of what can be read.
+fn short(said: &str) -> String {
+    let line = said.trim().replace('\n', " / ");
+    line.chars().take(250).collect()
 }
