@@ -18,15 +18,19 @@
 //! [`proxy::admit`] (is this HTTP that we and the API server read alike?) → [`proxy::caller`] (who is it?) →
 //! [`api::request_info`] (Kubernetes' own reading) → [`proxy::route`] (a pure decision on one catalog) →
 //! [`proxy::forward`] (send, stream back), or for discovery [`proxy::authorize`] (may the caller read it? home
-//! decides) and [`discovery::serve`] (the rendered document). A connection that the server switched to another
+//! decides) and [`discovery::serve`] (the rendered document), for OpenAPI whoever describes the thing
+//! ([`discovery::openapi`]). A connection that the server switched to another
 //! protocol goes on as a tunnel ([`proxy::upgrade`]).
 //!
 //! # Life of a discovery document
 //!
-//! One [`discovery::refresh`] task per server → [`discovery::fetch`] (conditional GET with our own identity) →
-//! [`discovery::catalog`] rebuilt only if something changed ([`discovery::merge`], [`discovery::order`],
-//! [`discovery::render`]) and published by one atomic swap. Requests never parse discovery, and nothing that a
-//! request brought back enters the catalog.
+//! One [`discovery::refresh`] task per server → [`discovery::fetch`] (conditional GET with our own identity, in the best
+//! form that the server has; what only unaggregated lists say is read behind it) →
+//! [`discovery::catalog`] rebuilt only if something changed ([`discovery::merge`], [`discovery::order`]) and published
+//! by one atomic swap. Its documents are written in each form and encoding when first asked for
+//! ([`discovery::catalog::Answers`], [`discovery::render`]). Requests never parse discovery, and nothing that a
+//! request brought back enters the catalog. OpenAPI is read when somebody asks for it, kept while it is asked for, and
+//! forgotten after ([`discovery::openapi`]).
 //!
 //! # Life of a configuration
 //!
@@ -49,10 +53,10 @@
 //! config      flags, environment and file become one checked configuration
 //! ops         access · admin · metrics · readiness · telemetry
 //! proxy       listener · admit · caller · route · forward · authorize · headers · home · upgrade · policy
-//! discovery   catalog · refresh · fetch · merge · order · render · serve
+//! discovery   catalog · refresh · fetch · merge · order · render · serve · openapi
 //! servers     source · health · pool · pick
 //! tls         server · client · certificate
-//! api         gvr · request info · discovery types · media types · Status · users: no I/O, no clock
+//! api         gvr · request info · discovery types and encodings · media types · Status · users: no I/O, no clock
 //! ```
 //!
 //! Below all of them: [`batched`], [`body`], [`descriptors`], [`drain`], [`limits`], [`metrics`], [`redact`]. Beside the

@@ -41,6 +41,9 @@ pub enum ParseError {
     /// Not JSON, or JSON of another shape.
     #[error("not an {KIND}: {0}")]
     Json(#[from] serde_json::Error),
+    /// Not the unaggregated list that it should be.
+    #[error(transparent)]
+    List(#[from] legacy::ListError),
     /// JSON of another kind: a `Status`, an unaggregated list, another version.
     #[error("expected kind {KIND} of the version asked for, got kind {kind:?} of {api_version:?}")]
     Kind {

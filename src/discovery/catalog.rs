@@ -38,7 +38,7 @@ pub struct Catalog {
     pub unknown: ServerSet,
     /// The merged documents; `None` while nobody was heard.
     pub answers: Option<Arc<Answers>>,
-    index: Index,
+    index: Arc<Index>,
 }
 
 /// The facts, and the snapshot made of them.
@@ -50,7 +50,16 @@ pub struct Book {
 // === impl Catalog ===
 
 impl Catalog {
-    fn build(generation: u64, fleet: Fleet, servers: Vec<Knowledge>) -> Self {
+    fn first(fleet: Fleet) -> Self {
+        let servers = vec![Knowledge::default(); fleet.len()];
+        let unknown = fleet.all();
+        let (fresh, index) = (ServerSet::EMPTY, Arc::default());
+        Self { generation: 0, fleet, servers, fresh, unknown, answers: None, index }
+    }
+
+    /// The snapshot after this one. What the facts leave as it was is not made again: with thousands of CRDs that
+    /// takes tens of milliseconds.
+    fn next(&self, servers: Vec<Knowledge>) -> Self {
         let with = |wanted: fn(&Knowledge) -> bool| -> ServerSet {
             (0..servers.len()).filter(|index| wanted(&servers[*index])).collect()
         };
@@ -60,16 +69,27 @@ impl Catalog {
             servers.iter().enumerate().filter_map(|(index, known)| Some((index, known.document.as_ref()?)))
         };
         let origins = documents().map(|(index, document)| Origin {
-            name: Arc::clone(&fleet.get(index).name),
+            name: Arc::clone(&self.fleet.get(index).name),
             document: Arc::clone(document),
             believed: servers[index].is_believed_in_documents(),
         });
-        let answers = Answers::new(origins.collect()).map(Arc::new);
-        let mut index = Index::default();
-        for (server, document) in documents() {
-            index.add(server, &document.api.list);
-            index.add(server, &document.apis.list);
-        }
+        let answers = Answers::new(origins.collect(), self.answers.as_deref()).map(Arc::new);
+        let same = self.servers.iter().zip(&servers).all(|(old, new)| match (&old.document, &new.document) {
+            (Some(old), Some(new)) => [Tree::Api, Tree::Apis].into_iter().all(|tree| old.lists_as(new, tree)),
+            (None, None) => true,
+            _ => false,
+        });
+        let index = if same {
+            Arc::clone(&self.index)
+        } else {
+            let mut index = Index::default();
+            for (server, document) in documents() {
+                index.add(server, &document.api.list);
+                index.add(server, &document.apis.list);
+            }
+            Arc::new(index)
+        };
+        let (generation, fleet) = (self.generation + 1, self.fleet.clone());
         Self { generation, fleet, servers, fresh, unknown, answers, index }
     }
 
@@ -98,8 +118,8 @@ impl Catalog {
     }
 
     /// What servers contradict each other in.
-    pub fn conflicts(&self) -> &[Conflict] {
-        self.answers.as_ref().map_or(&[], |answers| answers.conflicts())
+    pub fn conflicts(&self) -> impl Iterator<Item = &Conflict> {
+        self.answers.iter().flat_map(|answers| answers.conflicts())
     }
 }
 
@@ -108,9 +128,8 @@ impl Catalog {
 impl Book {
     /// Nothing is known of anybody.
     pub fn new(fleet: Fleet) -> Self {
-        let facts = vec![Knowledge::default(); fleet.len()];
-        let first = Catalog::build(0, fleet, facts.clone());
-        Self { facts: Mutex::new(facts), current: ArcSwap::from_pointee(first) }
+        let first = Catalog::first(fleet);
+        Self { facts: Mutex::new(first.servers.clone()), current: ArcSwap::from_pointee(first) }
     }
 
     /// The current snapshot.
@@ -140,22 +159,22 @@ impl Book {
             return;
         }
         let current = self.current.load();
-        let next = Catalog::build(current.generation + 1, current.fleet.clone(), facts.clone());
-        if next.conflicts() != current.conflicts() {
-            report(next.conflicts());
+        let next = current.next(facts.clone());
+        if !next.conflicts().eq(current.conflicts()) {
+            report(&next);
         }
         self.current.store(Arc::new(next));
     }
 }
 
 /// One line for all that servers contradict each other in.
-fn report(conflicts: &[Conflict]) {
-    let Some(first) = conflicts.first() else {
+fn report(catalog: &Catalog) {
+    let Some(first) = catalog.conflicts().next() else {
         tracing::info!("API servers contradict each other in nothing any more");
         return;
     };
     tracing::warn!(
-        conflicts = conflicts.len(),
+        conflicts = catalog.conflicts().count(),
         first = %first,
         "API servers contradict each other in what a resource is (see /debug/catalog on the admin address)",
     );

@@ -1,7 +1,7 @@
 //! Asking one API server what it serves, with our own identity.
 //!
 //! A server answers in the best form that it has: aggregated `v2`, `v2beta1` (1.26 to 1.29), or the unaggregated
-//! lists that every server has ([`plain`]). One [`Document`] comes of it either way, and nobody else needs to know.
+//! lists that every server has (`plain`). One [`Document`] comes of it either way, and nobody else needs to know.
 
 use std::{sync::Arc, time::Duration};
 

@@ -263,7 +263,7 @@ impl Task {
         let catalog = self.book.catalog();
         let freshness = catalog.servers[self.number].freshness();
         self.metrics.discovery.freshness(&self.server.name, freshness.as_str());
-        self.metrics.discovery.conflicts(catalog.conflicts().len());
+        self.metrics.discovery.conflicts(catalog.conflicts().count());
         self.metrics.servers.healthy(&self.server.name, self.server.health.is_healthy());
         self.ended.send_modify(|count| *count += 1);
     }

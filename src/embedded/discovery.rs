@@ -1,13 +1,10 @@
 //! What a server says that it serves, and what it therefore serves: one mutable document per tree.
 
-mod document;
-
-pub(super) use document::{Document, Lookup, Served};
-
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
+use super::document::{Document, Lookup, group_name};
 use super::legacy::StorageVersions;
 use super::openapi::Specs;
 
@@ -240,11 +237,6 @@ impl Discovery {
 /// Which tree a group stands in.
 pub(super) fn tree_of(group: &str) -> Tree {
     if group.is_empty() { Tree::Api } else { Tree::Apis }
-}
-
-/// The core group's entry has no name.
-pub(super) fn group_name(item: &Value) -> &str {
-    item["metadata"]["name"].as_str().unwrap_or_default()
 }
 
 fn list<'a>(value: &'a mut Value, key: &str) -> Option<&'a mut Vec<Value>> {

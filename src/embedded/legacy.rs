@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::discovery::{Document, group_name};
+use super::document::{Document, group_name};
 use crate::pki::base64;
 
 /// By group, version and resource: the version that is stored, behind its group if that is another one.

@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::answer::{self, Answer, Refusal};
-use super::discovery::Served;
+use super::document::Served;
 use super::legacy::group_version;
 use super::patch::{self, Patch};
 use super::protobuf;

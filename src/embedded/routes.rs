@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
 use super::answer::{self, Answer, Refusal};
-use super::discovery::{Lookup, Served};
+use super::document::{Lookup, Served};
 use super::faults::RouteFault;
 use super::log::LoggedRequest;
 use super::objects::ObjectRequest;
@@ -19,7 +19,7 @@ use super::shared::{Peer, Shared};
 use super::target::{Query, Target, authority, target_bytes};
 use super::view::View;
 use super::watch::Watch;
-use super::{health, openapi, review, serve_discovery, testing, upgrade};
+use super::{health, review, serve_discovery, serve_openapi, testing, upgrade};
 use crate::api::gvr::GroupVersionResource;
 use crate::api::user::{ANONYMOUS, UserInfo};
 use crate::body;
@@ -104,7 +104,7 @@ async fn other(server: &Arc<Shared>, parts: &Parts, body: Incoming) -> Result<An
         return Ok(answer::json(StatusCode::OK, &server.version));
     }
     if path.starts_with("/openapi/") {
-        return openapi::answer(server, parts).await;
+        return serve_openapi::answer(server, parts).await;
     }
     serve_discovery::answer(server, path, &parts.headers)
         .await

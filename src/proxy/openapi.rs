@@ -97,6 +97,10 @@ impl Proxy {
                 if !planned.knows(exchange.home) && self.is_healthy(exchange.home) {
                     return self.forward(info, path, exchange, body, record).await;
                 }
+                if !planned.knows_any() {
+                    let status = Status::unavailable("no API server's index of OpenAPI was heard yet");
+                    return Err(status.retry_after(limits::RETRY_AFTER_SECONDS));
+                }
                 self.metrics.openapi.answered("v3-index", "merged");
                 record.reason = "merged-openapi";
                 Ok(planned.document.respond(Manner::default(), &exchange.method, &exchange.headers).await)
@@ -147,7 +151,8 @@ impl Proxy {
         }
         // Who is not healthy is asked last. Stable: the order stays otherwise.
         servers.sort_by_key(|server| !self.is_healthy(*server));
-        if servers == [exchange.home] {
+        // If it is not healthy, others would stand in for it, and they do not have it.
+        if servers == [exchange.home] && self.is_healthy(exchange.home) {
             self.metrics.openapi.answered("v3", "home");
             return self.forward(info, path, exchange, body, record).await;
         }
@@ -173,6 +178,7 @@ impl Proxy {
     ) -> Result<Response<Body>, Status> {
         let mut errors = Vec::new();
         let mut authorized = false;
+        let mut missing = None;
         for number in servers.iter().copied() {
             let server = self.fleet.get(number);
             let rerouted = number != exchange.home;
@@ -199,6 +205,7 @@ impl Proxy {
                 StatusCode::NOT_FOUND => {
                     self.library.doubt_index(number);
                     errors.push(format!("{}: its index lists this, but it answered 404", server.name));
+                    missing = Some(response);
                     continue;
                 }
                 StatusCode::MOVED_PERMANENTLY if !self.knows_hash(number, key, response.headers()) => {
@@ -210,7 +217,19 @@ impl Proxy {
             record.reason = if rerouted { "peer-openapi" } else { "home-openapi" };
             return Ok(response);
         }
+        if let Some(response) = missing
+            && self.is_gone(key, exchange.home).await
+        {
+            // Everybody's index was heard by now.
+            return Ok(response);
+        }
         Err(nobody(key, &errors.join("; ")))
+    }
+
+    /// Whether a document is in nobody's index any more, and everybody's is known.
+    async fn is_gone(&self, key: &str, home: usize) -> bool {
+        let planned = self.library.plan(home).await;
+        planned.plan.answerer(key).is_none() && !self.library.may_be_unheard(key)
     }
 
     /// A document that no server has whole.

@@ -2,6 +2,7 @@
 
 mod api;
 mod broken;
+mod complete;
 
 use std::collections::BTreeMap;
 use std::io::Read;

@@ -22,6 +22,8 @@ use crate::{
 
 /// Served by 1.36 only.
 pub(super) const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies";
+/// The group-version of [`POLICIES`].
+const GROUP_VERSION: &str = "apis/admissionregistration.k8s.io/v1";
 /// Longest wait for anything that has to happen.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -71,6 +73,28 @@ pub(super) async fn play(stage: &Stage) -> anyhow::Result<Seen> {
     let again = proxy.revalidate("/apis", etag).await?.status();
     ensure!(again == StatusCode::NOT_MODIFIED, "the document's own ETag should give 304, got {again}");
     seen.step("merged discovery again, with its ETag", "304");
+
+    let old = json_of(proxy.get(&format!("/{GROUP_VERSION}")).await?).await?;
+    let rows = old["resources"].as_array().map_or(&[][..], Vec::as_slice);
+    ensure!(
+        rows.iter().any(|row| row["name"] == "mutatingadmissionpolicies"),
+        "the list of a group-version should have the policies"
+    );
+    seen.step(
+        "the list that kubectl before 1.30 and kube-rs read",
+        format!("{} resources, the policies among them", rows.len()),
+    );
+
+    let index = json_of(proxy.get("/openapi/v3").await?).await?;
+    let url = index["paths"][GROUP_VERSION]["serverRelativeURL"].as_str().unwrap_or_default();
+    ensure!(!url.is_empty(), "/openapi/v3 should name {GROUP_VERSION}");
+    let document = json_of(proxy.get(url).await?).await?;
+    let schemas = document["components"]["schemas"].as_object();
+    ensure!(
+        schemas.is_some_and(|schemas| schemas.keys().any(|name| name.ends_with(".MutatingAdmissionPolicy"))),
+        "the document of {GROUP_VERSION} should describe the policies"
+    );
+    seen.step("what kubectl explain reads", "/openapi/v3 leads to it, and it describes them");
 
     let mut watch = proxy.get(&format!("{POLICIES}?watch=1")).await?.into_body();
     proxy.send(Method::POST, POLICIES, "", Some(policy("second"))).await?;

@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc, sync::OnceLock};
 
 use http::HeaderValue;
 
-use super::document::{Document, Part};
+use super::document::Document;
 use crate::{
     api::{
         discovery::{
@@ -43,7 +43,6 @@ pub struct Answers {
     origins: Vec<Origin>,
     api: Merged,
     apis: Merged,
-    conflicts: Vec<Conflict>,
     /// Taken by whoever writes something big, so that nobody else begins the same.
     pub(in crate::discovery) turn: tokio::sync::Mutex<()>,
 }
@@ -75,15 +74,22 @@ pub enum Found {
 /// One of the two trees.
 #[derive(Debug)]
 struct Merged {
+    aggregated: Arc<Aggregated>,
+    root: Written,
+    /// By the number of the group.
+    groups: Vec<Group>,
+}
+
+/// What aggregated documents make of a tree; the next snapshot has the same if nothing in it changed.
+#[derive(Debug)]
+struct Aggregated {
     list: GroupDiscoveryList,
+    conflicts: Vec<Conflict>,
     etag: Etag,
     v2: Written,
     v2beta1: Written,
-    root: Written,
     /// The number of a group by its name.
     numbers: HashMap<Box<str>, usize>,
-    /// By the number of the group.
-    groups: Vec<Group>,
 }
 
 #[derive(Debug, Default)]
@@ -103,44 +109,41 @@ struct Written {
 // === impl Answers ===
 
 impl Answers {
-    /// Merges what servers say; `None` if none said anything yet.
-    pub fn new(mut origins: Vec<Origin>) -> Option<Self> {
+    /// Merges what servers say; `None` if none said anything yet. What is as it was `before` is taken from there.
+    pub fn new(mut origins: Vec<Origin>, before: Option<&Self>) -> Option<Self> {
         if origins.is_empty() {
             return None;
         }
         origins.sort_by(|one, other| one.name.cmp(&other.name));
-        let mut conflicts = Vec::new();
-        let mut merged = |part: fn(&Document) -> &Part| {
-            let sources: Vec<Source<'_>> = origins
-                .iter()
-                .map(|Origin { name, document, believed }| Source {
-                    id: name,
-                    document: &part(document).list,
-                    fresh: *believed,
-                })
-                .collect();
-            let (list, found) = merge::merge_and_compare(&sources);
-            conflicts.extend(found);
-            Merged::new(list)
+        let merged = |tree: Tree| {
+            let known = before.filter(|before| {
+                let pairs = before.origins.iter().zip(&origins);
+                before.origins.len() == origins.len() && pairs.into_iter().all(|(a, b)| a.says_as(b, tree))
+            });
+            let aggregated = known.map_or_else(
+                || Arc::new(Aggregated::new(&origins, tree)),
+                |before| Arc::clone(&before.merged(tree).aggregated),
+            );
+            Merged::new(aggregated)
         };
-        let (api, apis) = (merged(|document| &document.api), merged(|document| &document.apis));
-        Some(Self { origins, api, apis, conflicts, turn: tokio::sync::Mutex::default() })
+        let (api, apis) = (merged(Tree::Api), merged(Tree::Apis));
+        Some(Self { origins, api, apis, turn: tokio::sync::Mutex::default() })
     }
 
     /// What servers contradict each other in.
-    pub fn conflicts(&self) -> &[Conflict] {
-        &self.conflicts
+    pub fn conflicts(&self) -> impl Iterator<Item = &Conflict> {
+        self.api.aggregated.conflicts.iter().chain(&self.apis.aggregated.conflicts)
     }
 
     /// The merged list of a tree.
     pub fn list(&self, tree: Tree) -> &GroupDiscoveryList {
-        &self.merged(tree).list
+        &self.merged(tree).aggregated.list
     }
 
     /// The unaggregated document under a path.
     pub fn unaggregated(&self, path: DiscoveryPath<'_>) -> Found {
         let tree = path.tree();
-        let merged = self.merged(tree);
+        let merged = &self.merged(tree).aggregated;
         let (group, version) = match path {
             DiscoveryPath::Root(_) | DiscoveryPath::Plain(_) => return Found::Document(Key::Root(tree)),
             DiscoveryPath::Group(group) => (group, None),
@@ -159,7 +162,7 @@ impl Answers {
     /// The ETag of a document, if its form has one.
     pub fn etag(&self, key: Key) -> Option<&Etag> {
         match key {
-            Key::Aggregated(tree, _) => Some(&self.merged(tree).etag),
+            Key::Aggregated(tree, _) => Some(&self.merged(tree).aggregated.etag),
             _ => None,
         }
     }
@@ -183,10 +186,10 @@ impl Answers {
         };
         match key {
             Key::Aggregated(tree, _) => whole(tree),
-            Key::Root(tree) => self.merged(tree).list.items.len() * BYTES_PER_RESOURCE,
+            Key::Root(tree) => self.list(tree).items.len() * BYTES_PER_RESOURCE,
             Key::Group(_) => BYTES_PER_RESOURCE,
             Key::Version(tree, group, version) => {
-                let version = &self.merged(tree).list.items[group].versions[version];
+                let version = &self.list(tree).items[group].versions[version];
                 version.resources.len() * BYTES_PER_RESOURCE
             }
         }
@@ -209,7 +212,7 @@ impl Answers {
             Key::Group(group) => (Tree::Apis, group, None),
             Key::Version(tree, group, version) => (tree, group, Some(version)),
         };
-        let group = &self.merged(tree).list.items[group];
+        let group = &self.list(tree).items[group];
         let listed = origin.document.part(tree).list.items.iter().filter(|of| of.name() == group.name());
         match version {
             None => listed.into_iter().any(|of| !of.versions.is_empty()),
@@ -229,8 +232,8 @@ impl Answers {
 
     fn slot(&self, key: Key) -> &Written {
         match key {
-            Key::Aggregated(tree, AggregatedVersion::V2) => &self.merged(tree).v2,
-            Key::Aggregated(tree, AggregatedVersion::V2Beta1) => &self.merged(tree).v2beta1,
+            Key::Aggregated(tree, AggregatedVersion::V2) => &self.merged(tree).aggregated.v2,
+            Key::Aggregated(tree, AggregatedVersion::V2Beta1) => &self.merged(tree).aggregated.v2beta1,
             Key::Root(tree) => &self.merged(tree).root,
             Key::Group(group) => &self.apis.groups[group].whole,
             Key::Version(tree, group, version) => &self.merged(tree).groups[group].versions[version],
@@ -240,10 +243,10 @@ impl Answers {
     fn bytes(&self, key: Key, encoding: Encoding) -> Vec<u8> {
         let write = |object: Object<'_>| encoding::encode(object, encoding.media(), encoding.pretty());
         match key {
-            Key::Aggregated(tree, version) => write(Object::Aggregated(&self.merged(tree).list, version)),
-            Key::Root(Tree::Apis) => write(Object::Groups(&legacy::group_list(&self.apis.list))),
+            Key::Aggregated(tree, version) => write(Object::Aggregated(self.list(tree), version)),
+            Key::Root(Tree::Apis) => write(Object::Groups(&legacy::group_list(self.list(Tree::Apis)))),
             Key::Root(Tree::Api) => {
-                let core = self.api.list.items.iter().filter(|group| group.name().is_empty());
+                let core = self.list(Tree::Api).items.iter().filter(|group| group.name().is_empty());
                 let versions = core.flat_map(|group| &group.versions);
                 write(Object::Versions(&ApiVersions {
                     versions: versions.map(|listed| listed.version.clone()).collect(),
@@ -257,11 +260,11 @@ impl Answers {
                 }))
             }
             Key::Group(group) => {
-                let group = legacy::group(&self.apis.list.items[group]);
+                let group = legacy::group(&self.list(Tree::Apis).items[group]);
                 write(Object::Group(&group.expect("a merged document has no group without versions")))
             }
             Key::Version(tree, group, version) => {
-                let group = &self.merged(tree).list.items[group];
+                let group = &self.list(tree).items[group];
                 let listed = &group.versions[version];
                 let name = legacy::group_version(group.name(), &listed.version);
                 let known: Vec<_> = self
@@ -280,10 +283,42 @@ impl Answers {
     }
 }
 
+// === impl Origin ===
+
+impl Origin {
+    /// Whether the other makes the same of a tree's aggregated form.
+    fn says_as(&self, other: &Self, tree: Tree) -> bool {
+        self.name == other.name
+            && self.believed == other.believed
+            && self.document.lists_as(&other.document, tree)
+    }
+}
+
 // === impl Merged ===
 
 impl Merged {
-    fn new(list: GroupDiscoveryList) -> Self {
+    fn new(aggregated: Arc<Aggregated>) -> Self {
+        let groups = aggregated.list.items.iter().map(|group| Group {
+            versions: group.versions.iter().map(|_| Written::default()).collect(),
+            ..Group::default()
+        });
+        Self { groups: groups.collect(), root: Written::default(), aggregated }
+    }
+}
+
+// === impl Aggregated ===
+
+impl Aggregated {
+    fn new(origins: &[Origin], tree: Tree) -> Self {
+        let sources: Vec<Source<'_>> = origins
+            .iter()
+            .map(|Origin { name, document, believed }| Source {
+                id: name,
+                document: &document.part(tree).list,
+                fresh: *believed,
+            })
+            .collect();
+        let (list, conflicts) = merge::merge_and_compare(&sources);
         let v2 = Written::default();
         let json = v2.encodings.get_or_write(Encoding::new(Media::Json, false), || {
             encoding::encode(Object::Aggregated(&list, AggregatedVersion::V2), Media::Json, false)
@@ -291,12 +326,7 @@ impl Merged {
         let etag = Etag::of(json.body());
         let number = |(number, name): (usize, &str)| (name.into(), number);
         let numbers = list.items.iter().map(|group| group.name()).enumerate().map(number).collect();
-        let groups = list.items.iter().map(|group| Group {
-            versions: group.versions.iter().map(|_| Written::default()).collect(),
-            ..Group::default()
-        });
-        let groups = groups.collect();
-        Self { list, etag, v2, v2beta1: Written::default(), root: Written::default(), numbers, groups }
+        Self { list, conflicts, etag, v2, v2beta1: Written::default(), numbers }
     }
 }
 

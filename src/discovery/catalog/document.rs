@@ -80,6 +80,11 @@ impl Document {
         }
     }
 
+    /// Whether both list the same in a tree. Quick for documents that share their group-versions.
+    pub fn lists_as(&self, other: &Self, tree: Tree) -> bool {
+        std::ptr::eq(self, other) || self.part(tree).list == other.part(tree).list
+    }
+
     /// The first thing that this document lists and `newer` does not: a group-version, resource, subresource
     /// or verb.
     pub fn dropped_by(&self, newer: &Self) -> Option<String> {

@@ -11,12 +11,11 @@ use serde::Deserialize;
 use super::{
     FetchError, Fetcher,
     ask::{Budget, digest},
-    plain::parse,
 };
 use crate::{
     api::discovery::{
         ParseError, VersionDiscovery,
-        legacy::{ApiVersions, ServerAddress},
+        legacy::{ApiResourceList, ApiVersions, List, ServerAddress},
     },
     limits,
     servers::Server,
@@ -45,6 +44,10 @@ pub enum Found {
 struct Hashes {
     #[serde(default)]
     resources: Option<Vec<Row>>,
+}
+
+impl List for Hashes {
+    const KIND: &'static str = ApiResourceList::KIND;
 }
 
 #[derive(Deserialize)]
@@ -97,9 +100,9 @@ impl Fetcher {
         let root = wanted.version.is_none();
         let found = digest(&path, bytes, move |bytes| {
             Ok::<_, ParseError>(if root {
-                Found::Addresses(parse::<ApiVersions>(bytes, "APIVersions")?.addresses)
+                Found::Addresses(ApiVersions::parse(bytes)?.addresses)
             } else {
-                let rows = parse::<Hashes>(bytes, "APIResourceList")?.resources.unwrap_or_default();
+                let rows = Hashes::parse(bytes)?.resources.unwrap_or_default();
                 let hashes = rows.into_iter().filter(|row| !row.hash.is_empty());
                 Found::Hashes(hashes.map(|row| (row.name, row.hash)).collect())
             })

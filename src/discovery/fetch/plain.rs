@@ -13,7 +13,6 @@ use std::{
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::StatusCode;
-use serde::Deserialize;
 
 use super::{
     FetchError, Fetcher,
@@ -24,21 +23,12 @@ use super::{
 use crate::{
     api::discovery::{
         Freshness, GroupDiscovery, GroupDiscoveryList, ParseError, Tree, VersionDiscovery,
-        legacy::{self, ApiGroup, ApiGroupList, ApiResourceList, ApiVersions},
+        legacy::{self, ApiGroup, ApiGroupList, ApiResourceList, ApiVersions, List as _},
     },
     discovery::catalog::{Document, Form, Part},
     limits,
     servers::Server,
 };
-
-/// What a document calls itself.
-#[derive(Deserialize)]
-struct Typed {
-    #[serde(default)]
-    kind: String,
-    #[serde(default, rename = "apiVersion")]
-    api_version: String,
-}
 
 /// A group-version that is listed.
 struct Listed {
@@ -117,7 +107,7 @@ impl Fetcher {
         let read = async {
             let bytes = self.list(server, &path, budget).await?;
             let read = digest(&path, bytes, move |bytes| {
-                let list: ApiResourceList = parse(bytes, "APIResourceList")?;
+                let list = ApiResourceList::parse(bytes)?;
                 let version = legacy::version_discovery(&name, &list);
                 let version = old.filter(|old| **old == version).unwrap_or_else(|| Arc::new(version));
                 Ok::<_, ParseError>((version, hashes(list)))
@@ -185,12 +175,12 @@ fn unheard(version: &str) -> Arc<VersionDiscovery> {
 fn listed(tree: Tree, bytes: &[u8]) -> Result<(Vec<legacy::ServerAddress>, Vec<Listed>), ParseError> {
     let (addresses, listed) = match tree {
         Tree::Api => {
-            let list: ApiVersions = parse(bytes, "APIVersions")?;
+            let list = ApiVersions::parse(bytes)?;
             let listed = list.versions.into_iter().map(|version| Listed { group: String::new(), version });
             (list.addresses, listed.collect())
         }
         Tree::Apis => {
-            let list: ApiGroupList = parse(bytes, "APIGroupList")?;
+            let list = ApiGroupList::parse(bytes)?;
             let groups = list.groups.into_iter().filter(|group| is_segment(&group.name));
             (Vec::new(), groups.flat_map(of_group).collect::<Vec<_>>())
         }
@@ -214,15 +204,6 @@ fn of_group(group: ApiGroup) -> impl Iterator<Item = Listed> {
 pub(super) fn is_segment(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && name.chars().all(|char| char.is_ascii_alphanumeric() || matches!(char, '-' | '.'))
-}
-
-/// Reads a list and checks that it is one.
-pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], kind: &str) -> Result<T, ParseError> {
-    let typed: Typed = serde_json::from_slice(bytes)?;
-    if typed.kind != kind {
-        return Err(ParseError::Kind { kind: typed.kind, api_version: typed.api_version });
-    }
-    Ok(serde_json::from_slice(bytes)?)
 }
 
 fn hashes(list: ApiResourceList) -> Option<HashMap<String, String>> {

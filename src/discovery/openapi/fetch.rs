@@ -90,7 +90,7 @@ pub(super) enum FetchError {
     Broken(String),
     #[error("{0}")]
     Rubbish(String),
-    #[error("it changed, and the server does not say that it is ready")]
+    #[error("it changed, and the server says that it is not ready")]
     NotReady,
 }
 
@@ -189,7 +189,7 @@ impl Wanted {
 
 /// Fetches a document; `None` says that `known` is still right.
 ///
-/// One that changed is believed only of a server that says that it is ready: a starting kube-apiserver answers without
+/// One that changed is not believed of a server that says that it is not ready: a starting kube-apiserver answers without
 /// its custom resources for a while (I7).
 pub(super) async fn fetch(
     fetcher: &Fetcher,
@@ -205,8 +205,12 @@ pub(super) async fn fetch(
         if known.is_some_and(|known| known.tag == good.tag) {
             return Ok(None);
         }
-        if known.is_some() && fetcher.probe(server).await.ok() != Some(StatusCode::OK) {
-            return Err(FetchError::NotReady);
+        if known.is_some() {
+            // Who may read OpenAPI and not this will have to do without.
+            let ready = fetcher.probe(server).await.is_ok_and(|status| !status.is_server_error());
+            if !ready {
+                return Err(FetchError::NotReady);
+            }
         }
         Ok(Some(good))
     };

@@ -93,6 +93,11 @@ impl Planned {
     pub fn knows(&self, server: usize) -> bool {
         self.indexes.get(server).is_some_and(Option::is_some)
     }
+
+    /// Whether any is.
+    pub fn knows_any(&self) -> bool {
+        self.indexes.iter().any(Option::is_some)
+    }
 }
 
 // === impl Library ===
@@ -314,10 +319,11 @@ impl Library {
                 continue;
             }
             let flight = slot.start(generation, bounds, |known| self.fetch(*server, wanted.clone(), known));
+            let healthy = self.fleet.get(*server).health.is_healthy();
             match need {
-                Need::First if *server == home && self.fleet.get(home).health.is_healthy() => {
-                    of_home = Some(flight);
-                }
+                Need::First if *server == home && healthy => of_home = Some(flight),
+                // A peer that is away delays nobody.
+                _ if *server != home && !healthy => {}
                 Need::First => first.push(flight),
                 Need::Again => again.push(flight),
                 Need::Nothing | Need::Background => {}

@@ -27,7 +27,7 @@ fn answers(groups: usize) -> Arc<Answers> {
     let document = Arc::new(Document { apis: Part { list, etag: None }, ..Document::default() });
     let origin =
         |name: &str, believed| Origin { name: name.into(), document: Arc::clone(&document), believed };
-    Arc::new(Answers::new(vec![origin("b", false), origin("a", true)]).unwrap())
+    Arc::new(Answers::new(vec![origin("b", false), origin("a", true)], None).unwrap())
 }
 
 fn small() -> Arc<Answers> {

@@ -13,26 +13,26 @@ use time::OffsetDateTime;
 use super::gnostic;
 use super::paths::{GroupVersion, is_tunnel, kind_of};
 use super::schema::{self, Dialect};
-use crate::embedded::discovery::{Document, group_name};
+use crate::embedded::document::{Document, group_name};
 use crate::embedded::legacy::group_version;
 
 /// What a server says of itself in OpenAPI.
 #[derive(Debug)]
 pub(in crate::embedded) struct Specs {
-    pub(super) v2: Spec,
+    pub(in crate::embedded) v2: Spec,
     /// By what stands behind `/openapi/v3/`.
-    pub(super) v3: BTreeMap<String, Spec>,
-    pub(super) index: Bytes,
-    pub(super) made: OffsetDateTime,
+    pub(in crate::embedded) v3: BTreeMap<String, Spec>,
+    pub(in crate::embedded) index: Bytes,
+    pub(in crate::embedded) made: OffsetDateTime,
 }
 
 /// One document.
 #[derive(Debug)]
-pub(super) struct Spec {
+pub(in crate::embedded) struct Spec {
     dialect: Dialect,
-    pub(super) json: Bytes,
+    pub(in crate::embedded) json: Bytes,
     /// SHA-512 of the JSON, in upper-case hex: the ETag in every encoding.
-    pub(super) hash: String,
+    pub(in crate::embedded) hash: String,
     protobuf: OnceLock<Bytes>,
     gzip: [OnceLock<Bytes>; 2],
 }
@@ -78,7 +78,7 @@ impl Specs {
 }
 
 /// Where a document is found, and which content it then has.
-pub(super) fn relative_url(key: &str, hash: &str) -> String {
+pub(in crate::embedded) fn relative_url(key: &str, hash: &str) -> String {
     format!("/openapi/v3/{key}?hash={hash}")
 }
 
@@ -147,7 +147,7 @@ impl Spec {
     }
 
     /// The document as gnostic's protobuf has it.
-    pub(super) fn protobuf(&self) -> &Bytes {
+    pub(in crate::embedded) fn protobuf(&self) -> &Bytes {
         self.protobuf.get_or_init(|| {
             let value = serde_json::from_slice(&self.json).expect("these bytes were written by us");
             let message = match self.dialect {
@@ -158,7 +158,7 @@ impl Spec {
         })
     }
 
-    pub(super) fn gzipped(&self, protobuf: bool) -> &Bytes {
+    pub(in crate::embedded) fn gzipped(&self, protobuf: bool) -> &Bytes {
         self.gzip[usize::from(protobuf)].get_or_init(|| {
             let plain = if protobuf { self.protobuf() } else { &self.json };
             let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());

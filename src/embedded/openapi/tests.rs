@@ -1,11 +1,10 @@
 use serde_json::{Value, json};
-use time::OffsetDateTime;
 
+use super::gnostic;
 use super::schema::name_of;
 use super::specs::Specs;
-use super::{gnostic, http_date};
 use crate::embedded::Recorded;
-use crate::embedded::discovery::Document;
+use crate::embedded::document::Document;
 
 #[test]
 fn schemas_are_named_as_upstream_names_them() {
@@ -68,10 +67,4 @@ fn subresources_have_the_kinds_that_discovery_gives_them_and_tunnels_have_none()
     let document: Value = serde_json::from_slice(&specs.v3["api/v1"].json).unwrap();
     let exec = &document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}/exec"]["get"];
     assert_eq!(exec["x-kubernetes-action"], "connect");
-}
-
-#[test]
-fn dates_are_written_as_http_has_them() {
-    let time = OffsetDateTime::from_unix_timestamp(784_111_777).unwrap();
-    assert_eq!(http_date(time, "GMT"), "Sun, 06 Nov 1994 08:49:37 GMT");
 }

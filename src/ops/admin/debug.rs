@@ -103,7 +103,7 @@ pub(super) fn catalog(proxy: &Proxy) -> Value {
     json!({
         "generation": catalog.generation,
         "etags": { "/api": etag(Tree::Api), "/apis": etag(Tree::Apis) },
-        "conflicts": catalog.conflicts(),
+        "conflicts": catalog.conflicts().collect::<Vec<_>>(),
         "groupVersions": group_versions,
     })
 }

@@ -88,9 +88,10 @@ async fn i10_a_home_that_fails_does_not_decide_and_a_peer_is_asked() {
     assert_eq!(admin.get_with("/apis", V2).await.status, 200);
     let asked = cluster.asked_for("v136", "/apis");
     assert_eq!(asked[0].headers[crate::kit::PROXIED], "true", "a peer that sends it on no further");
-    cluster.server("v136").faults().answer_all(Some(StatusCode::FORBIDDEN));
     let jane = crate::kit::certificate("jane", &["dev"]);
     let jane = proxy.h2(As::Certificate(&jane)).await;
+    // Last, for the next probe takes it for unhealthy.
+    cluster.server("v136").faults().answer_all(Some(StatusCode::FORBIDDEN));
     assert_eq!(jane.get_with("/apis", V2).await.status, 403, "and its no is a no");
 }
 

@@ -122,6 +122,11 @@ impl Api {
         self.state().refused = true;
     }
 
+    /// No longer.
+    pub fn withdraw(&self, key: &str) {
+        self.state().versions.remove(key);
+    }
+
     /// What it was asked of OpenAPI.
     pub fn asked(&self, own: bool) -> Vec<Asked> {
         self.state().asked.iter().filter(|asked| asked.own == own).cloned().collect()

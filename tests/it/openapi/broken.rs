@@ -133,6 +133,43 @@ async fn i8_what_only_a_peer_has_that_is_away_is_503_and_stays_listed() {
 }
 
 #[tokio::test]
+async fn i8_what_only_home_has_that_is_away_is_no_404_of_a_peer() {
+    let (a, b) = two();
+    a.serve("apis/own/v1", &["things"]);
+    let (home, peer) = (a.start().await, b.start().await);
+    let wire = Wire::to(home.address).await;
+    let proxy = ProxyBuilder::new().server("a", wire.address).server("b", peer.address).hasty().home("a");
+    let proxy = proxy.start().await;
+    let admin = proxy.h2(As::Certificate(&PKI.admin)).await;
+    assert_eq!(admin.get("/openapi/v3/apis/own/v1").await.status, 200);
+    wire.refuse().await;
+    wire.reset();
+    proxy.until_healthy("a", false).await;
+    assert!(admin.get("/openapi/v3/apis/own/v1").await.refused(503).contains("apis/own/v1"));
+    assert_eq!(admin.get("/openapi/v3/api/v1").await.header("x-answered-by"), "b");
+    assert!(index(&admin).await.contains_key("apis/own/v1"));
+}
+
+#[tokio::test]
+async fn what_is_gone_everywhere_is_404_as_soon_as_that_is_known() {
+    let (a, b) = two();
+    let scene = scene(&[&a, &b]).await;
+    let admin = scene.admin().await;
+    assert_eq!(admin.get("/openapi/v3/apis/batch/v1").await.status, 200);
+    b.withdraw("apis/batch/v1");
+    let codes = until("it is gone", async || {
+        let reply = admin.get("/openapi/v3/apis/batch/v1").await;
+        match reply.status.as_u16() {
+            503 => None,
+            code => Some(code),
+        }
+    })
+    .await;
+    assert_eq!(codes, 404);
+    assert!(!index(&admin).await.contains_key("apis/batch/v1"));
+}
+
+#[tokio::test]
 async fn i8_what_a_peer_that_was_never_heard_may_have_is_503() {
     let (a, b) = two();
     b.fail(Some(Fault::Status(500)));

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::{super::Lists, *};
+use super::{super::Lists, super::Part, *};
 use crate::api::discovery::legacy::ServerAddress;
 
 fn list(items: Value) -> GroupDiscoveryList {
@@ -62,11 +62,14 @@ fn what_only_unaggregated_lists_say_is_the_first_servers_that_says_it() {
         hashes: HashMap::from([("apps/v1".to_owned(), hashes(of))]),
     };
     // In an order that is not that of names.
-    let answers = Answers::new(vec![
-        origin("c", apps(), lists(address("c:6443"), &[("deployments", "from-c"), ("things", "from-c")])),
-        origin("a", apps(), lists(Vec::new(), &[])),
-        origin("b", apps(), lists(address("b:6443"), &[("deployments", "from-b"), ("things", "")])),
-    ])
+    let answers = Answers::new(
+        vec![
+            origin("c", apps(), lists(address("c:6443"), &[("deployments", "from-c"), ("things", "from-c")])),
+            origin("a", apps(), lists(Vec::new(), &[])),
+            origin("b", apps(), lists(address("b:6443"), &[("deployments", "from-b"), ("things", "")])),
+        ],
+        None,
+    )
     .unwrap();
     let listed = read(&answers, "/apis/apps/v1");
     let hash = |at: usize| listed["resources"][at]["storageVersionHash"].as_str().unwrap().to_owned();
@@ -83,7 +86,7 @@ fn a_document_is_found_by_its_path() {
         group("apps", "v1", "Current", json!([resource("deployments", "Deployment")])),
         group("metrics.k8s.io", "v1beta1", "Stale", json!([])),
     ];
-    let answers = Answers::new(vec![origin("a", groups, Lists::default())]).unwrap();
+    let answers = Answers::new(vec![origin("a", groups, Lists::default())], None).unwrap();
     for (path, expected) in [
         ("/api", Found::Document(Key::Root(Tree::Api))),
         ("/api/", Found::Document(Key::Root(Tree::Api))),
@@ -115,11 +118,14 @@ fn the_sources_of_a_document_are_those_who_list_it() {
     };
     let mut stale = origin("b", groups(&["batch/v1", "apps/v2"]), Lists::default());
     stale.believed = false;
-    let answers = Answers::new(vec![
-        origin("c", groups(&["apps/v1"]), Lists::default()),
-        stale,
-        origin("a", groups(&["apps/v1"]), Lists::default()),
-    ])
+    let answers = Answers::new(
+        vec![
+            origin("c", groups(&["apps/v1"]), Lists::default()),
+            stale,
+            origin("a", groups(&["apps/v1"]), Lists::default()),
+        ],
+        None,
+    )
     .unwrap();
     for (path, expected) in [
         ("/apis", "a, b;stale, c"),
@@ -138,5 +144,31 @@ fn the_sources_of_a_document_are_those_who_list_it() {
 
 #[test]
 fn what_nobody_said_anything_of_has_no_answers() {
-    assert!(Answers::new(Vec::new()).is_none());
+    assert!(Answers::new(Vec::new(), None).is_none());
+}
+
+#[test]
+fn what_did_not_change_is_neither_merged_nor_written_again() {
+    let apps = |kind: &str| vec![group("apps", "v1", "Current", json!([resource("deployments", kind)]))];
+    let first = Answers::new(vec![origin("a", apps("Deployment"), Lists::default())], None).unwrap();
+    let kept =
+        |next: &Answers, tree| Arc::ptr_eq(&next.merged(tree).aggregated, &first.merged(tree).aggregated);
+
+    let hashes = HashMap::from([("apps/v1".to_owned(), hashes(&[("deployments", "hash")]))]);
+    let lists = Lists { hashes, ..Lists::default() };
+    let next = Answers::new(vec![origin("a", apps("Deployment"), lists)], Some(&first)).unwrap();
+    assert!(kept(&next, Tree::Api) && kept(&next, Tree::Apis), "only the unaggregated lists changed");
+    assert_eq!(read(&next, "/apis/apps/v1")["resources"][0]["storageVersionHash"], "hash");
+
+    let next = Answers::new(vec![origin("a", apps("Other"), Lists::default())], Some(&first)).unwrap();
+    assert!(kept(&next, Tree::Api) && !kept(&next, Tree::Apis), "one tree changed");
+
+    let mut doubted = origin("a", apps("Deployment"), Lists::default());
+    doubted.believed = false;
+    let next = Answers::new(vec![doubted], Some(&first)).unwrap();
+    assert!(!kept(&next, Tree::Api), "its group-versions are Stale now");
+
+    let two = ["a", "b"].map(|name| origin(name, apps("Deployment"), Lists::default()));
+    let next = Answers::new(two.into(), Some(&first)).unwrap();
+    assert!(!kept(&next, Tree::Apis), "another server");
 }

@@ -14,6 +14,9 @@ struct Field<'a> {
     value: Option<&'a [u8]>,
 }
 
+/// All bytes of a list's entry, and those of its value.
+type Entry<'a> = (&'a [u8], Cow<'a, [u8]>);
+
 /// What a field of a message is.
 #[derive(Clone)]
 enum Role {
@@ -107,7 +110,7 @@ fn of_number<'a>(message: &[Field<'a>], number: u32) -> Result<Cow<'a, [u8]>, Ru
 }
 
 fn unite_lists(lists: &[Cow<'_, [u8]>], entry: u32, paths: bool) -> Result<Vec<u8>, Rubbish> {
-    let mut names: BTreeMap<Cow<'_, [u8]>, Vec<(&[u8], Cow<'_, [u8]>)>> = BTreeMap::new();
+    let mut names: BTreeMap<Cow<'_, [u8]>, Vec<Entry<'_>>> = BTreeMap::new();
     let mut rest: BTreeMap<u32, (usize, Vec<&[u8]>)> = BTreeMap::new();
     for (source, list) in lists.iter().enumerate() {
         for field in fields(list)? {

@@ -4,31 +4,30 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
 
-use super::group_name;
+use super::answer::{self, Answer};
 use crate::body;
-use crate::embedded::answer::{self, Answer};
 
 /// One tree with what is derived from it.
 #[derive(Debug)]
-pub(in crate::embedded) struct Document {
-    pub(in crate::embedded) value: Value,
+pub(super) struct Document {
+    pub(super) value: Value,
     etag: String,
 }
 
 /// What discovery says about one resource or subresource.
 #[derive(Clone, Debug)]
-pub(in crate::embedded) struct Served {
-    pub(in crate::embedded) kind: String,
-    pub(in crate::embedded) namespaced: bool,
-    pub(in crate::embedded) verbs: Vec<String>,
+pub(super) struct Served {
+    pub(super) kind: String,
+    pub(super) namespaced: bool,
+    pub(super) verbs: Vec<String>,
     /// Whether the resource (the parent, for a subresource) has a `status` of its own.
-    pub(in crate::embedded) has_status: bool,
+    pub(super) has_status: bool,
     /// For a subresource: whether it answers with its parent's own kind.
-    pub(in crate::embedded) same_kind: bool,
+    pub(super) same_kind: bool,
 }
 
 /// The answer to "do you serve this?".
-pub(in crate::embedded) enum Lookup {
+pub(super) enum Lookup {
     Yes(Served),
     /// The group is known, this version, resource or subresource of it is not.
     NotInGroup,
@@ -41,7 +40,7 @@ pub(in crate::embedded) enum Lookup {
 
 impl Served {
     /// Whether it can be changed at all: `pods/log` has the kind of its parent too, but is no door to it.
-    pub(in crate::embedded) fn is_written(&self) -> bool {
+    pub(super) fn is_written(&self) -> bool {
         self.verbs.iter().any(|verb| verb == "update" || verb == "patch")
     }
 }
@@ -49,7 +48,7 @@ impl Served {
 // === impl Document ===
 
 impl Document {
-    pub(in crate::embedded) fn new(value: Value) -> Self {
+    pub(super) fn new(value: Value) -> Self {
         let mut hashed = value.clone();
         if let Some(fields) = hashed.as_object_mut() {
             fields.shift_remove("kind");
@@ -62,7 +61,7 @@ impl Document {
     }
 
     /// The aggregated form: 200, or 304 if the client has it already.
-    pub(in crate::embedded) fn answer(&self, request: &HeaderMap, beta: bool) -> Answer {
+    pub(super) fn answer(&self, request: &HeaderMap, beta: bool) -> Answer {
         if request.get(header::IF_NONE_MATCH).is_some_and(|tag| tag.as_bytes() == self.etag.as_bytes()) {
             let mut answer = Answer::new(body::empty());
             *answer.status_mut() = StatusCode::NOT_MODIFIED;
@@ -90,11 +89,11 @@ impl Document {
         headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("public"));
     }
 
-    pub(in crate::embedded) fn group(&self, name: &str) -> Option<&Value> {
+    pub(super) fn group(&self, name: &str) -> Option<&Value> {
         self.value["items"].as_array()?.iter().find(|item| group_name(item) == name)
     }
 
-    pub(in crate::embedded) fn version(&self, group: &str, version: &str) -> Option<&Value> {
+    pub(super) fn version(&self, group: &str, version: &str) -> Option<&Value> {
         named(&self.group(group)?["versions"], "version", version)
     }
 
@@ -123,6 +122,11 @@ impl Document {
             same_kind: entry["responseKind"]["kind"] == parent["responseKind"]["kind"],
         })
     }
+}
+
+/// The core group's entry has no name.
+pub(super) fn group_name(item: &Value) -> &str {
+    item["metadata"]["name"].as_str().unwrap_or_default()
 }
 
 fn text(value: &Value) -> String {
