@@ -12,9 +12,9 @@ pub enum Tree {
 /// A path that discovery answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DiscoveryPath<'a> {
-    /// Exactly `/api` or `/apis`: aggregated or not, as the client asks.
+    /// `/api`, `/api/` or exactly `/apis`: aggregated or not, as the client asks.
     Root(Tree),
-    /// `/api/` or `/apis/`: never aggregated, whatever the client asks; upstream has another handler there.
+    /// `/apis/`: never aggregated, whatever the client asks; upstream has another handler there.
     Plain(Tree),
     /// `/apis/<group>`, with or without a slash at its end.
     Group(&'a str),
@@ -50,9 +50,8 @@ impl<'a> DiscoveryPath<'a> {
     /// Reads a percent-decoded path; `None` if it is none of these.
     pub fn of(path: &'a str) -> Option<Self> {
         match path {
-            "/api" => return Some(Self::Root(Tree::Api)),
+            "/api" | "/api/" => return Some(Self::Root(Tree::Api)),
             "/apis" => return Some(Self::Root(Tree::Apis)),
-            "/api/" => return Some(Self::Plain(Tree::Api)),
             "/apis/" => return Some(Self::Plain(Tree::Apis)),
             _ => {}
         }
@@ -92,7 +91,7 @@ mod tests {
         for (path, wanted) in [
             ("/api", Some(Path::Root(Tree::Api))),
             ("/apis", Some(Path::Root(Tree::Apis))),
-            ("/api/", Some(Path::Plain(Tree::Api))),
+            ("/api/", Some(Path::Root(Tree::Api))),
             ("/apis/", Some(Path::Plain(Tree::Apis))),
             ("/api/v1", version("", "v1")),
             ("/api/v1/", version("", "v1")),

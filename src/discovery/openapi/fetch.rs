@@ -151,6 +151,11 @@ impl Wanted {
     fn accept(&self) -> &'static str {
         match self {
             Self::Index => "application/json",
+            // Servers before 1.23 know only the form with the at sign.
+            Self::V2(Encoding::Protobuf) => concat!(
+                "application/com.github.proto-openapi.spec.v2.v1.0+protobuf, ",
+                "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+            ),
             Self::V2(encoding) => encoding.media_type(Generation::V2),
             Self::V3(_, encoding) => encoding.media_type(Generation::V3),
         }
