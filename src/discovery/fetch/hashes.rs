@@ -3,7 +3,10 @@
 //!
 //! They are read when the server's document is published already, and are no part of what it takes to serve it.
 
-use std::{collections::{HashMap, HashSet}, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use futures_util::{StreamExt as _, stream};
 use serde::Deserialize;

@@ -135,7 +135,6 @@ impl Noticed {
 // === impl Place ===
 
 impl Place<'_> {
-
     /// A kind with its group-version, which may be that of the list; empty if there is none.
     fn kind(&self, kind: &ResponseKind) -> String {
         let ResponseKind { group, version, kind, .. } = kind;
