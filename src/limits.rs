@@ -205,6 +205,9 @@ pub const MAX_FAILED_LISTS: usize = 16;
 /// change: the storage version may have.
 pub const LIST_MAX_AGE: Duration = Duration::from_secs(10 * 60);
 
+/// Bytes of a storage version hash; a longer one is none. kube-apiserver's have 12.
+pub const MAX_STORAGE_VERSION_HASH: usize = 128;
+
 /// Bytes of `/version`.
 pub const MAX_VERSION_BYTES: usize = 64 * KIB;
 
