@@ -1,14 +1,13 @@
 //! The servers' OpenAPI documents that we have, and those made of them.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use moka::sync::Cache;
-use tokio::time::Instant;
+use moka::{policy::EvictionPolicy, sync::Cache};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    time::Instant,
+};
 
 use super::{
     document::Document,
@@ -40,8 +39,12 @@ pub struct Library {
     /// Servers' own documents.
     documents: Cache<(usize, Wanted), Kept>,
     united: Cache<Wanted, Arc<Document>>,
-    /// By home.
-    plans: Mutex<HashMap<usize, Arc<Planned>>>,
+    /// By home. Held by who makes a new one, and everybody waits for that one.
+    plans: Vec<Arc<Mutex<Option<Arc<Planned>>>>>,
+    /// Held by who unites documents of version 2, and of version 3. One at a time needs enough memory.
+    uniting: [Arc<Mutex<()>>; 2],
+    /// By number, of each server: documents that may be on their way at once.
+    gates: Vec<Arc<Semaphore>>,
 }
 
 /// A document's slot, and the bytes as which the cache counts it.
@@ -98,6 +101,11 @@ impl Planned {
     pub fn knows_any(&self) -> bool {
         self.indexes.iter().any(Option::is_some)
     }
+
+    /// Whether any server has an index at all.
+    pub fn lists_any(&self) -> bool {
+        self.indexes.iter().flatten().any(|good| good.index().is_some())
+    }
 }
 
 // === impl Library ===
@@ -107,13 +115,18 @@ impl Library {
     pub fn new(fleet: Fleet, book: Arc<Book>, fetcher: Fetcher, bounds: Bounds, metrics: Metrics) -> Self {
         let weigh = |bytes: usize| u32::try_from(bytes + 1024).unwrap_or(u32::MAX);
         let indexes = fleet.iter().map(|_| Arc::default()).collect();
+        let plans = fleet.iter().map(|_| Arc::default()).collect();
+        let gates = fleet.iter().map(|_| Arc::new(Semaphore::new(bounds.fetches))).collect();
         let documents = Cache::builder()
             .max_capacity(bounds.cache)
             .weigher(move |_, kept: &Kept| weigh(kept.weight))
+            // What was just fetched always gets in, or each request would fetch it again.
+            .eviction_policy(EvictionPolicy::lru())
             .time_to_idle(bounds.idle);
         let united = Cache::builder()
             .max_capacity(bounds.cache)
             .weigher(move |_, document: &Arc<Document>| weigh(document.size()))
+            .eviction_policy(EvictionPolicy::lru())
             .time_to_idle(bounds.idle);
         Self {
             fleet,
@@ -124,7 +137,9 @@ impl Library {
             indexes,
             documents: documents.build(),
             united: united.build(),
-            plans: Mutex::default(),
+            plans,
+            uniting: Default::default(),
+            gates,
         }
     }
 
@@ -138,33 +153,35 @@ impl Library {
     pub async fn plan(&self, home: usize) -> Arc<Planned> {
         let slots: Vec<_> = self.indexes.iter().cloned().enumerate().collect();
         self.gather(&Wanted::Index, &slots, home).await;
+        let mut plan = Arc::clone(&self.plans[home]).lock_owned().await;
         let catalog = self.book.catalog();
         let indexes: Vec<_> = self.indexes.iter().map(|slot| slot.good()).collect();
-        let last = self.plans().get(&home).cloned();
-        if let Some(last) = last
+        if let Some(last) = &*plan
             && last.generation == catalog.generation
             && same(&last.indexes, &indexes)
         {
-            return last;
+            return Arc::clone(last);
         }
         let fleet = self.fleet.clone();
-        let planning = tokio::task::spawn_blocking(move || planned(&fleet, &catalog, indexes, home));
+        // Goes on, and keeps others waiting, when nobody waits for it any more.
+        let planning = tokio::task::spawn_blocking(move || {
+            let planned = Arc::new(planned(&fleet, &catalog, indexes, home));
+            *plan = Some(Arc::clone(&planned));
+            planned
+        });
         match planning.await {
-            Ok(planned) => {
-                let planned = Arc::new(planned);
-                self.plans().insert(home, Arc::clone(&planned));
-                planned
-            }
+            Ok(planned) => planned,
             Err(error) => {
                 tracing::error!(%error, "cannot unite the indexes of OpenAPI; the last ones stay");
                 let nothing = || Arc::new(planned(&self.fleet, &self.book.catalog(), Vec::new(), home));
-                self.plans().get(&home).cloned().unwrap_or_else(nothing)
+                self.plans[home].lock().await.clone().unwrap_or_else(nothing)
             }
         }
     }
 
-    fn plans(&self) -> std::sync::MutexGuard<'_, HashMap<usize, Arc<Planned>>> {
-        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How long a peer is waited for that is not the only one who could answer.
+    pub fn grace(&self) -> Duration {
+        self.bounds.grace
     }
 
     /// Whether a server's index names this document with this hash.
@@ -175,10 +192,10 @@ impl Library {
         })
     }
 
-    /// Whether a server whose index was never heard may have a document.
+    /// Whether a server may have a document whose index was never heard, or not since it became another.
     pub fn may_be_unheard(&self, key: &str) -> bool {
         let catalog = self.book.catalog();
-        let unheard = self.indexes.iter().enumerate().filter(|(_, slot)| slot.good().is_none());
+        let unheard = self.indexes.iter().enumerate().filter(|(_, slot)| slot.is_unsure(&self.bounds));
         unheard.into_iter().any(|(server, _)| may_have(&catalog, server, key))
     }
 
@@ -265,21 +282,29 @@ impl Library {
                 (*server, self.documents.get_with(key(*server), empty))
             })
             .collect();
-        let slots: Vec<_> = kept.iter().map(|(server, kept)| (*server, Arc::clone(&kept.slot))).collect();
-        self.gather(wanted, &slots, home).await;
-        let mut parts = Vec::with_capacity(kept.len());
-        for (server, Kept { slot, weight }) in kept {
-            let Some(good) = slot.good() else { continue };
-            if good.size() != weight {
-                self.documents.insert(key(server), Kept { slot, weight: good.size() });
-            }
-            if good.document().is_some() {
-                parts.push((server, good));
+        let slots: Vec<_> = kept.into_iter().map(|(server, kept)| (server, kept.slot)).collect();
+        if let Wanted::V3(key, _) = wanted {
+            for (server, slot) in &slots {
+                self.doubt_entry(*server, key, slot);
             }
         }
+        self.gather(wanted, &slots, home).await;
+        let goods = slots.into_iter().filter_map(|(server, slot)| Some((server, slot.good()?)));
+        let mut parts: Vec<_> = goods.filter(|(_, good)| good.document().is_some()).collect();
         // A fleet is in the order of names.
         parts.sort_by_key(|(server, _)| *server);
         parts
+    }
+
+    /// An index that came after a document, and names another hash, knows better.
+    fn doubt_entry(&self, server: usize, key: &str, document: &Slot) {
+        let (index, known) = (&self.indexes[server], document.good());
+        let named = index.good().and_then(|good| good.index()?.hash(key).cloned());
+        if let (Some(named), Some(known)) = (named, known)
+            && named != known.tag
+        {
+            document.doubt_before(index.changed());
+        }
     }
 
     async fn unite(&self, wanted: Wanted, parts: Vec<(usize, Arc<Good>)>) -> Option<Arc<Document>> {
@@ -289,19 +314,23 @@ impl Library {
         let tags: Vec<(&str, &str)> =
             parts.iter().map(|(server, good)| (&*self.fleet.get(*server).name, &*good.tag)).collect();
         let tag = united_tag(&tags);
-        if let Some(known) = self.united.get(&wanted)
-            && *known.tag() == tag
-        {
+        let known = || self.united.get(&wanted).filter(|known| *known.tag() == tag);
+        if let Some(known) = known() {
+            return Some(known);
+        }
+        let turn =
+            Arc::clone(&self.uniting[usize::from(matches!(wanted, Wanted::V3(..)))]).lock_owned().await;
+        if let Some(known) = known() {
             return Some(known);
         }
         let (cache, metrics) = (self.united.clone(), self.metrics.clone());
+        // Goes on, and keeps others waiting, when nobody waits for it any more.
         let united = tokio::task::spawn_blocking(move || {
-            let entry = cache.entry(wanted.clone());
-            let make = || {
-                metrics.openapi.united(wanted.as_str());
-                Arc::new(unite(&wanted, &parts, Arc::clone(&tag)))
-            };
-            entry.or_insert_with_if(make, |known| *known.tag() != tag).into_value()
+            let _turn = turn;
+            metrics.openapi.united(wanted.as_str());
+            let document = Arc::new(unite(&wanted, &parts, tag));
+            cache.insert(wanted, Arc::clone(&document));
+            document
         });
         united.await.inspect_err(|error| tracing::error!(%error, "cannot unite OpenAPI documents")).ok()
     }
@@ -318,7 +347,9 @@ impl Library {
             if need == Need::Nothing {
                 continue;
             }
-            let flight = slot.start(generation, bounds, |known| self.fetch(*server, wanted.clone(), known));
+            let flight = slot.start(generation, bounds, |known| {
+                self.fetch(*server, wanted.clone(), Arc::clone(slot), known)
+            });
             let healthy = self.fleet.get(*server).health.is_healthy();
             match need {
                 Need::First if *server == home && healthy => of_home = Some(flight),
@@ -346,12 +377,14 @@ impl Library {
         &self,
         number: usize,
         wanted: Wanted,
+        slot: Arc<Slot>,
         known: Option<Arc<Good>>,
     ) -> impl Future<Output = Result<Option<Good>, fetch::FetchError>> + Send + use<> {
         let server = Arc::clone(self.fleet.get(number));
         let (fetcher, bounds, metrics) = (self.fetcher.clone(), self.bounds, self.metrics.clone());
+        let (gate, documents) = (Arc::clone(&self.gates[number]), self.documents.clone());
         async move {
-            let result = fetch::fetch(&fetcher, &bounds, &server, &wanted, known.as_deref()).await;
+            let result = fetch::fetch(&fetcher, &bounds, &server, &gate, &wanted, known.as_deref()).await;
             let word = match &result {
                 Ok(Some(good)) if matches!(good.content, fetch::Content::Absent) => "absent",
                 Ok(Some(_)) => "changed",
@@ -359,6 +392,12 @@ impl Library {
                 Err(_) => "failed",
             };
             metrics.openapi.fetched(&server.name, wanted.as_str(), word);
+            if let Ok(Some(good)) = &result
+                && wanted != Wanted::Index
+            {
+                // Here, for whoever asked may be gone, and nobody else would count it.
+                documents.insert((number, wanted.clone()), Kept { slot, weight: good.size() });
+            }
             if let Err(error) = &result {
                 let path = wanted.path();
                 tracing::warn!(server = %server.name, path, %error, "cannot fetch OpenAPI; what was known before stays");
@@ -375,12 +414,16 @@ fn unite(wanted: &Wanted, parts: &[(usize, Arc<Good>)], tag: Arc<str>) -> Docume
         Wanted::Index => (Generation::V3, Encoding::Json),
     };
     let bodies: Vec<&Bytes> = parts.iter().filter_map(|(_, good)| good.document()).collect();
-    let alike = parts.iter().all(|(_, good)| good.tag == parts[0].1.tag);
+    // Tags are what servers say.
+    let alike = parts.iter().all(|(_, good)| good.tag == parts[0].1.tag)
+        && bodies.iter().all(|body| *body == bodies[0]);
     let body = if alike {
         bodies[0].clone()
     } else {
         let bodies: Vec<&[u8]> = bodies.iter().map(|body| &body[..]).collect();
-        generation.unite(encoding, &bodies).expect("each was checked when it was fetched").into()
+        let united = generation.unite(encoding, &bodies).expect("each was checked when it was fetched");
+        // Kept for long: without what a growing buffer has too much.
+        united.into_boxed_slice().into()
     };
     Document::new(tag, encoding.media_type(generation), body)
 }
