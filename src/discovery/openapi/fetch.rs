@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, Uri, header};
-use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use sha2::{Digest, Sha512};
 use tokio::sync::Semaphore;
@@ -255,7 +254,9 @@ async fn fetch_unchecked(
         status => return Err(FetchError::Status(status)),
     }
     let max = if *wanted == Wanted::Index { bounds.max_index } else { bounds.max_document };
-    let bytes = collect(body, max).await?;
+    let announced =
+        parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let bytes = collect(body, announced, max).await?;
     let etag = parts.headers.get(header::ETAG).cloned();
     let (wanted, bounds, tag) = (wanted.clone(), *bounds, etag.as_ref().and_then(content_hash));
     let last = known.map(|known| Arc::clone(&known.tag));
@@ -281,10 +282,12 @@ fn content_hash(etag: &HeaderValue) -> Option<Arc<str>> {
     is_hash.then(|| Arc::from(inner))
 }
 
-async fn collect(mut body: Body, limit: usize) -> Result<Bytes, FetchError> {
-    // Announced lengths are believed as far as they are allowed; nothing is touched before it is there.
-    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(limit);
-    let mut bytes = Vec::with_capacity(announced.min(limit));
+async fn collect(mut body: Body, announced: Option<usize>, limit: usize) -> Result<Bytes, FetchError> {
+    // Nothing of what would be thrown away is taken.
+    if announced.is_some_and(|announced| announced > limit) {
+        return Err(FetchError::TooLarge(limit));
+    }
+    let mut bytes = Vec::with_capacity(announced.unwrap_or_default());
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| FetchError::Broken(error.to_string()))?;
         let Ok(data) = frame.into_data() else { continue };

@@ -12,19 +12,22 @@ use tokio::{
 use super::{
     document::Document,
     fetch::{self, Bounds, Good, Wanted},
-    index::group_version,
-    plan::{Complete, Plan, Source, united_tag},
+    plan::united_tag,
     slot::{self, Need, Slot},
     unite::{Encoding, Generation},
 };
 use crate::{
-    discovery::{
-        catalog::{Book, Catalog, Freshness},
-        fetch::Fetcher,
-    },
+    discovery::{catalog::Book, fetch::Fetcher},
     metrics::Metrics,
     servers::source::Fleet,
 };
+
+mod planned;
+mod shown;
+
+pub use planned::Planned;
+use planned::may_have;
+pub use shown::ServerState;
 
 /// Everything that is known of OpenAPI. Knows the servers' indexes as long as it lives, and documents as long as
 /// somebody asks for them.
@@ -54,58 +57,12 @@ struct Kept {
     weight: usize,
 }
 
-/// Who answers for which document with some server as home.
-pub struct Planned {
-    /// The decision.
-    pub plan: Plan,
-    /// The index as it is given out.
-    pub document: Arc<Document>,
-    /// What it was made of.
-    generation: u64,
-    indexes: Vec<Option<Arc<Good>>>,
-}
-
 /// A document that is united of several servers' own.
 pub struct United {
     /// The document.
     pub document: Arc<Document>,
     /// Everybody's part is in it.
     pub whole: bool,
-}
-
-/// How one server's OpenAPI is doing, for people.
-pub struct ServerState {
-    /// `unasked`, `good`, `absent` or `failed`.
-    pub state: &'static str,
-    /// Of its index.
-    pub entries: usize,
-    /// Since its index was last known to be right.
-    pub confirmed: Option<Duration>,
-    /// Why the last fetch of its index failed.
-    pub error: Option<String>,
-    /// Of other documents: what failed, and why.
-    pub document_errors: Vec<(String, String)>,
-    /// Bytes of its documents that are kept.
-    pub bytes: usize,
-}
-
-// === impl Planned ===
-
-impl Planned {
-    /// Whether a server's index is known.
-    pub fn knows(&self, server: usize) -> bool {
-        self.indexes.get(server).is_some_and(Option::is_some)
-    }
-
-    /// Whether any is.
-    pub fn knows_any(&self) -> bool {
-        self.indexes.iter().any(Option::is_some)
-    }
-
-    /// Whether any server has an index at all.
-    pub fn lists_any(&self) -> bool {
-        self.indexes.iter().flatten().any(|good| good.index().is_some())
-    }
 }
 
 // === impl Library ===
@@ -157,15 +114,14 @@ impl Library {
         let catalog = self.book.catalog();
         let indexes: Vec<_> = self.indexes.iter().map(|slot| slot.good()).collect();
         if let Some(last) = &*plan
-            && last.generation == catalog.generation
-            && same(&last.indexes, &indexes)
+            && last.is_of(&catalog, &indexes)
         {
             return Arc::clone(last);
         }
         let fleet = self.fleet.clone();
         // Goes on, and keeps others waiting, when nobody waits for it any more.
         let planning = tokio::task::spawn_blocking(move || {
-            let planned = Arc::new(planned(&fleet, &catalog, indexes, home));
+            let planned = Arc::new(Planned::new(&fleet, &catalog, indexes, home));
             *plan = Some(Arc::clone(&planned));
             planned
         });
@@ -173,7 +129,7 @@ impl Library {
             Ok(planned) => planned,
             Err(error) => {
                 tracing::error!(%error, "cannot unite the indexes of OpenAPI; the last ones stay");
-                let nothing = || Arc::new(planned(&self.fleet, &self.book.catalog(), Vec::new(), home));
+                let nothing = || Arc::new(Planned::new(&self.fleet, &self.book.catalog(), Vec::new(), home));
                 self.plans[home].lock().await.clone().unwrap_or_else(nothing)
             }
         }
@@ -239,37 +195,6 @@ impl Library {
         let parts = self.parts(&wanted, servers, home).await;
         let whole = parts.len() == servers.len();
         self.unite(wanted, parts).await.map(|document| United { document, whole })
-    }
-
-    /// How a server is doing.
-    pub fn state(&self, server: usize) -> ServerState {
-        let shown = self.indexes[server].shown();
-        let entries = shown.good.as_ref().map(|good| good.index().map_or(0, super::index::Index::len));
-        let state = match (&shown.error, &shown.good) {
-            (Some(_), _) => "failed",
-            (None, None) if shown.asked => "asked",
-            (None, None) => "unasked",
-            (None, Some(good)) if good.index().is_none() => "absent",
-            (None, Some(_)) => "good",
-        };
-        let (mut document_errors, mut bytes) = (Vec::new(), 0);
-        for (key, kept) in &self.documents {
-            let (number, wanted) = &*key;
-            if *number == server {
-                let shown = kept.slot.shown();
-                bytes += shown.good.map_or(0, |good| good.size());
-                document_errors.extend(shown.error.map(|error| (wanted.path(), error)));
-            }
-        }
-        document_errors.sort();
-        ServerState {
-            state,
-            entries: entries.unwrap_or_default(),
-            confirmed: shown.confirmed,
-            error: shown.error,
-            document_errors,
-            bytes,
-        }
     }
 
     /// The servers' own documents, in the order of names.
@@ -426,53 +351,4 @@ fn unite(wanted: &Wanted, parts: &[(usize, Arc<Good>)], tag: Arc<str>) -> Docume
         united.into_boxed_slice().into()
     };
     Document::new(tag, encoding.media_type(generation), body)
-}
-
-fn planned(fleet: &Fleet, catalog: &Catalog, indexes: Vec<Option<Arc<Good>>>, home: usize) -> Planned {
-    let known = catalog.servers.iter().enumerate();
-    let documents = known.filter_map(|(server, known)| Some((server, known.document.as_ref()?)));
-    let complete =
-        Complete::of(documents.map(|(server, document)| (server, [&document.api.list, &document.apis.list])));
-    let heard =
-        indexes.iter().enumerate().filter_map(|(server, good)| Some((server, good.as_ref()?.index()?)));
-    let sources: Vec<Source<'_>> = heard
-        .map(|(server, index)| Source {
-            server,
-            id: &fleet.get(server).name,
-            index,
-            fresh: catalog.fresh.contains(server),
-        })
-        .collect();
-    let plan = Plan::new(&sources, home, &complete);
-    let body: Bytes = plan.index.to_json().into();
-    let tag = super::fetch::tag_of(&body);
-    let document = Arc::new(Document::new(tag, "application/json", body));
-    Planned { plan, document, generation: catalog.generation, indexes }
-}
-
-fn same(one: &[Option<Arc<Good>>], other: &[Option<Arc<Good>>]) -> bool {
-    let alike = |one: &Option<Arc<Good>>, other: &Option<Arc<Good>>| match (one, other) {
-        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
-        (None, None) => true,
-        _ => false,
-    };
-    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| alike(one, other))
-}
-
-/// Whether a server may have a document, for all that its discovery says.
-fn may_have(catalog: &Catalog, server: usize, key: &str) -> bool {
-    let known = &catalog.servers[server];
-    let Some(document) = &known.document else { return true };
-    if known.freshness() == Freshness::Unknown {
-        return true;
-    }
-    let mut groups = document.api.list.items.iter().chain(&document.apis.list.items);
-    match (group_version(key), key.strip_prefix("apis/")) {
-        (Some((group, version)), _) => groups.any(|listed| {
-            listed.name() == group && listed.versions.iter().any(|listed| listed.version == version)
-        }),
-        (None, Some(group)) => groups.any(|listed| listed.name() == group),
-        // Discovery does not speak of it.
-        (None, None) => false,
-    }
 }

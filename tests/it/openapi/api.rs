@@ -26,6 +26,8 @@ pub enum Fault {
     Endless,
     Aborted,
     Silent,
+    /// Announces more than anybody would take, and sends none of it.
+    Announced,
     /// After that it is well.
     Late(Duration),
 }
@@ -378,6 +380,10 @@ async fn broken(fault: Fault) -> Response<Body> {
             let abort: Result<Frame<Bytes>, body::BoxError> = Err("cut".into());
             Response::new(pieces(futures_util::stream::iter([piece("{\"paths\":{"), abort])))
         }
+        Fault::Announced => Response::builder()
+            .header("content-length", "1000000000")
+            .body(pieces(futures_util::stream::pending()))
+            .unwrap(),
         Fault::Silent => {
             tokio::time::sleep(Duration::from_secs(3600)).await;
             status(504)

@@ -203,3 +203,60 @@ async fn what_came_for_somebody_who_is_gone_counts_as_what_it_weighs() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_is_announced_as_too_large_is_not_waited_for() {
+    let (a, b) = two();
+    b.fail(Some(Fault::Announced));
+    let scene = scene_with(&[&a, &b], |proxy| {
+        proxy.home("a").configure(|config| config.discovery.openapi.grace = HOUR)
+    })
+    .await;
+    let admin = scene.admin().await;
+    assert_eq!(admin.get("/openapi/v3").await.status, 200);
+    assert_eq!(admin.get("/openapi/v2").await.status, 200);
+    let shown = scene.proxy.debug("servers").await["servers"][1]["openapi"].clone();
+    for error in [&shown["lastError"], &shown["documentErrors"]["/openapi/v2"]] {
+        assert!(error.as_str().is_some_and(|error| error.starts_with("larger than")), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn i10_no_way_of_asking_gets_around_home() {
+    let (a, b) = mixed();
+    b.serve("apis/batch/v1", &["cronjobs"]);
+    let scene = scene(&[&a, &b]).await;
+    // Who is allowed leaves nothing to others, not even to a token that begins alike.
+    let hash = format!("/openapi/v3/apis/batch/v1?hash={}", b.hash("apis/batch/v1"));
+    let admin = scene.admin().await;
+    for target in ["/openapi/v3", "/openapi/v2", MIXED, &hash] {
+        assert_eq!(admin.get(target).await.status, 200, "{target}");
+    }
+    let before = b.asked(false).len();
+    a.refuse();
+    let bob = scene.proxy.h2(As::Token(BOB)).await;
+    for target in [
+        "/openapi/v3?x=y",
+        "/openapi/v3/",
+        "/openapi/v3?hash=x",
+        "/openapi/v2/",
+        "/openapi/v2?x=/apis",
+        "/%6fpenapi/v2",
+        "/openapi/v%33",
+        "/OpenAPI/v3",
+        "//openapi/v3",
+        "/openapi//v3",
+        "/openapi/v3/apis%2Fbatch/v1",
+        "/openapi/v3/apis/./batch/v1",
+        "/openapi/v3/apis/mixed/v%31",
+        &hash,
+        &format!("{MIXED}?hash=x"),
+        &format!("{MIXED}/"),
+    ] {
+        for method in [Method::GET, Method::HEAD] {
+            let reply = bob.ask(method.clone(), target).header("if-none-match", "*").whole().await;
+            assert!(reply.status.is_client_error(), "{method} {target}: {}", reply.status);
+        }
+    }
+    assert_eq!(b.asked(false).len(), before, "peers hear nothing of it");
+}
