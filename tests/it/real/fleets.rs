@@ -39,10 +39,14 @@ const NATIVE: [Spec; 2] = [
     Spec::new("a", V1_36).flags(&[UID, "--runtime-config=batch/v1=false"]).native(),
     Spec::new("b", V1_36).flags(&[UID, "--runtime-config=api/beta=true"]).native(),
 ];
-/// Sixteen versions apart. Only the new one speaks aggregated discovery. They share no objects: the old one cannot
-/// read all that the new one stores, and deletes the APIService objects of versions that it does not know.
-const AGES: [Spec; 2] =
-    [Spec::new("new", V1_36).flags(&[UID]), Spec::new("old", V1_20).flags(&["--etcd-prefix=/old"])];
+/// Of three ages, for who looks at one alone, or at those that differ most: only `new` and `middle` speak aggregated
+/// discovery, and only `middle` version 2beta1 of it. They share no objects: `old` cannot read all that `new` stores,
+/// and each deletes the APIService objects of versions that it does not know.
+const AGES: [Spec; 3] = [
+    Spec::new("new", V1_36).flags(&[UID]),
+    Spec::new("middle", V1_32).flags(&["--etcd-prefix=/middle"]),
+    Spec::new("old", V1_20).flags(&["--etcd-prefix=/old"]),
+];
 /// For tests that kill: what only 1.36 serves, two of them serve.
 const MORTALS: [Spec; 3] = [
     Spec::new("old", V1_35).flags(&[UID]),
@@ -115,7 +119,7 @@ pub(super) async fn native() -> Result<Fleet, String> {
     Ok(Fleet { cluster, binaries, _guard: MACHINE.read().await })
 }
 
-/// 1.36 and 1.20, each with objects of its own.
+/// 1.36, 1.32 and 1.20, each with objects of its own.
 pub(super) async fn ages() -> Result<Fleet, String> {
     static CELL: OnceCell<Cluster> = OnceCell::const_new();
     let (cluster, binaries) = started(&CELL, "ages", &AGES).await?;

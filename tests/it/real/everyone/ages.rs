@@ -11,6 +11,7 @@ use super::super::{
     say,
 };
 
+const BOTH: [(&str, &str); 2] = [("new", "new"), ("old", "old")];
 /// Of kubectl: from unaggregated lists over version 2beta1 of aggregated discovery to version 2.
 const AGES: [Version; 5] = [Version(1, 20), Version(1, 25), Version(1, 27), Version(1, 35), Version(1, 37)];
 
@@ -109,7 +110,7 @@ async fn what_a_server_of_1_20_and_one_of_1_36_serve_is_one_in_every_form_whiche
     let union: BTreeSet<_> = names(&new).union(&names(&old)).cloned().collect();
     let mut documents = Vec::new();
     for home in ["new", "old"] {
-        let proxy = Proxy::of(fleet.cluster, Some(home)).await;
+        let proxy = Proxy::start(fleet.cluster, &BOTH, Some(home), |_| ()).await;
         let client = proxy.client(Who::Admin).await;
         let [lists, document] = [unaggregated(&client).await, aggregated(&client).await];
         say!("home {home}: {} of 1.36, {} of 1.20, {} merged", new.len(), old.len(), lists.len());
@@ -184,7 +185,7 @@ async fn lives(kubectl: &Kubectl, only: &Only, name: &str) {
 
 async fn every_age_lives(home: &str, only: &[&Only]) {
     let fleet = fleet!(fleets::ages().await);
-    let proxy = Proxy::of(fleet.cluster, Some(home)).await;
+    let proxy = Proxy::start(fleet.cluster, &BOTH, Some(home), |_| ()).await;
     for version in AGES.into_iter().filter(|version| fleet.binaries.kubectls.contains_key(version)) {
         let kubectl = Kubectl::new(fleet.binaries, version, &fleet.files, &proxy.url(), Who::Admin);
         for only in only {
