@@ -75,7 +75,8 @@ fn check_message(message: &[u8], role: &dyn Fn(u32) -> Role) -> Result<(), Rubbi
 fn check_list(list: &[u8], entry: u32) -> Result<(), Rubbish> {
     for field in fields(list)?.into_iter().filter(|field| field.number == entry) {
         let listed = listed(&field)?;
-        (of_number(&listed, 1)?, of_number(&listed, 2)?);
+        of_number(&listed, 1)?;
+        of_number(&listed, 2)?;
     }
     Ok(())
 }
