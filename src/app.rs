@@ -12,10 +12,7 @@ use tokio::{
 
 use crate::{
     config::{self, Config, Loaded, Shutdown},
-    discovery::{
-        catalog::Book,
-        openapi::{self, Library},
-    },
+    discovery::{catalog::Book, openapi::Library},
     drain::{Drain, Phase},
     limits,
     ops::{
@@ -113,8 +110,8 @@ impl App {
         let book = Arc::new(Book::new(fleet.clone()));
         let fetcher = fleet::fetcher(config);
         let refresh = fleet::keep_known(config, &fleet, &book, &fetcher, &metrics);
-        let bounds =
-            openapi::Bounds { document_age: config.discovery.refresh_interval, ..config.discovery.openapi };
+        let mut bounds = config.discovery.openapi;
+        bounds.document_age = bounds.document_age.min(config.discovery.refresh_interval);
         let library =
             Arc::new(Library::new(fleet.clone(), Arc::clone(&book), fetcher, bounds, metrics.clone()));
         let readiness = Readiness::default();

@@ -205,6 +205,9 @@ pub const MAX_FAILED_LISTS: usize = 16;
 /// change: the storage version may have.
 pub const LIST_MAX_AGE: Duration = Duration::from_secs(10 * 60);
 
+/// Bytes of a storage version hash; a longer one is none. kube-apiserver's have 12.
+pub const MAX_STORAGE_VERSION_HASH: usize = 128;
+
 /// Bytes of `/version`.
 pub const MAX_VERSION_BYTES: usize = 64 * KIB;
 
@@ -246,12 +249,23 @@ pub const OPENAPI_PEER_GRACE: Duration = Duration::from_secs(2);
 /// is good enough.
 pub const OPENAPI_REVALIDATE_WAIT: Duration = Duration::from_secs(1);
 
-/// A server's index of OpenAPI v3 that is older is asked for again behind the next answer: what custom resource
+/// A server's index of OpenAPI v3 that is older is asked for again before the next answer: what custom resource
 /// definitions bring shows up there a while after it does in discovery.
 pub const OPENAPI_INDEX_AGE: Duration = Duration::from_secs(2);
 
+/// The same for any other OpenAPI document. kube-apiserver writes `/openapi/v2` anew up to a second after discovery
+/// has what is new, which is when it was last asked for.
+pub const OPENAPI_DOCUMENT_AGE: Duration = Duration::from_secs(10);
+
 /// After a failed fetch of an OpenAPI document the next one comes after this long at the soonest.
 pub const OPENAPI_RETRY: Duration = Duration::from_secs(5);
+
+/// The same where the document was too large: it cost as much as it may, and will again.
+pub const OPENAPI_RETRY_TOO_LARGE: Duration = Duration::from_secs(60);
+
+/// OpenAPI documents that are fetched from one server at once, so that what is on its way has at most this times
+/// [`MAX_OPENAPI_DOCUMENT_BYTES`] for each. Indexes of version 3 don't count.
+pub const MAX_OPENAPI_FETCHES: usize = 4;
 
 // === Health and readiness ===
 

@@ -248,25 +248,26 @@ fn choose<'c, 'a>(
     offered: &[Media],
     transform: impl Fn(&Clause<'a>) -> bool,
 ) -> Option<(&'c Clause<'a>, Media)> {
-    let refused = |media: Media, by_more_than: u8| {
-        clauses.iter().any(|clause| {
-            clause.is_refusal
-                && clause.specificity() > by_more_than
-                && media.matches(clause)
-                && transform(clause)
+    // Found out once for each encoding: a header can have thousands of clauses on either side.
+    let refusals: Vec<&Clause<'a>> =
+        clauses.iter().filter(|clause| clause.is_refusal && transform(clause)).collect();
+    let refused: Vec<Option<u8>> = offered
+        .iter()
+        .map(|media| {
+            let matching = refusals.iter().filter(|clause| media.matches(clause));
+            matching.map(|clause| clause.specificity()).max()
         })
-    };
+        .collect();
     clauses.iter().filter(|clause| !clause.is_refusal && transform(clause)).find_map(|clause| {
         if clause.parameter("sv").is_some_and(|version| !version.is_empty()) {
             return None;
         }
         let stream = clause.parameter("stream").unwrap_or_default();
-        let media = offered.iter().copied().find(|media| {
-            media.matches(clause)
-                && (stream.is_empty() || (stream == "watch" && media.streams()))
-                && !refused(*media, clause.specificity())
-        })?;
-        Some((clause, media))
+        let usable = |media: &Media| {
+            media.matches(clause) && (stream.is_empty() || (stream == "watch" && media.streams()))
+        };
+        let mut open = offered.iter().zip(&refused).filter(|(_, by)| **by <= Some(clause.specificity()));
+        open.find(|(media, _)| usable(media)).map(|(media, _)| (clause, *media))
     })
 }
 

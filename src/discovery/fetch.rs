@@ -100,8 +100,10 @@ pub enum FetchError {
 impl Fetcher {
     /// Fetches both documents.
     ///
-    /// A document that drops anything is only believed between two answers of 200 from `/readyz` (I7), and a
-    /// first one only with one: a starting kube-apiserver answers `/apis` without its CRDs for a while.
+    /// A document that drops anything is only believed between two answers of 200 from `/readyz` (I7): a starting
+    /// kube-apiserver answers `/apis` without its CRDs for a while. For the same reason nothing of a server that is
+    /// not `proven` is believed but between two answers that do not say that it is not ready: of one, that is, of
+    /// which nothing was ever believed.
     ///
     /// # Errors
     /// Why nothing new is known.
@@ -109,9 +111,10 @@ impl Fetcher {
         &self,
         server: &Arc<Server>,
         known: Option<&Arc<Document>>,
+        proven: bool,
     ) -> Result<Fetched, FetchError> {
         let limit = self.bounds.timeout;
-        time::timeout(limit, self.fetch_unbounded(server, known))
+        time::timeout(limit, self.fetch_unbounded(server, known, proven))
             .await
             .unwrap_or(Err(FetchError::Timeout(limit)))
     }
@@ -120,17 +123,17 @@ impl Fetcher {
         &self,
         server: &Arc<Server>,
         known: Option<&Arc<Document>>,
+        proven: bool,
     ) -> Result<Fetched, FetchError> {
-        let Some(fetched) = self.documents(server, known).await? else {
-            return Ok(Fetched { document: None, ready: true });
-        };
-        let Some(known) = known else {
-            // Who may read discovery and not this will have to do without.
-            let ready = self.readyz(server).await.is_some_and(|status| !status.is_server_error());
-            return Ok(Fetched { document: Some(fetched), ready });
-        };
-        let Some(dropped) = known.dropped_by(&fetched) else {
-            return Ok(Fetched { document: Some(fetched), ready: true });
+        let ready = proven || self.may_be_ready(server).await;
+        let fetched = self.documents(server, known).await?;
+        let dropped = known.zip(fetched.as_ref()).and_then(|(known, fetched)| known.dropped_by(fetched));
+        let (fetched, dropped) = match (fetched, dropped) {
+            (Some(fetched), Some(dropped)) => (fetched, dropped),
+            (document, _) => {
+                let ready = ready && (proven || self.may_be_ready(server).await);
+                return Ok(Fetched { document, ready });
+            }
         };
         if !self.is_ready(server).await {
             return Err(FetchError::NotReady { dropped });
@@ -192,6 +195,11 @@ impl Fetcher {
         // Read to its end, for an HTTP/1.1 connection is good for another request only then.
         ask::collect(PATH, response.into_body(), limits::MAX_READYZ_BYTES).await?;
         Ok(status)
+    }
+
+    /// Who may read discovery and not this will have to do without.
+    async fn may_be_ready(&self, server: &Arc<Server>) -> bool {
+        self.readyz(server).await.is_some_and(|status| !status.is_server_error())
     }
 
     async fn is_ready(&self, server: &Arc<Server>) -> bool {

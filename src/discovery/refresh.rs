@@ -76,6 +76,8 @@ struct Task {
     ended: watch::Sender<u64>,
     backoff: Duration,
     last_fetch: Option<Instant>,
+    /// A document of the server was believed.
+    proven: bool,
     /// When to fetch if nothing happens before, and what to call it.
     next_fetch: (Instant, Trigger),
     ledger: Ledger,
@@ -138,6 +140,7 @@ impl Refresh {
             asked,
             ended: ended_tx,
             last_fetch: None,
+            proven: false,
             next_fetch: (Instant::now(), Trigger::Start),
         };
         tokio::spawn(task.run());
@@ -245,7 +248,7 @@ impl Task {
         self.ended.send_modify(|count| *count += 1);
         let known = self.book.catalog().servers[self.number].document.clone();
         let losses = self.server.health.losses();
-        let result = self.fetcher.fetch(&self.server, known.as_ref()).await;
+        let result = self.fetcher.fetch(&self.server, known.as_ref(), self.proven).await;
         self.last_fetch = Some(Instant::now());
         let outcome = match &result {
             Ok(Fetched { document: Some(_), .. }) => "changed",
@@ -278,6 +281,7 @@ impl Task {
         // What was lost while we asked makes the answer an old one.
         let settled = ready && losses == self.server.health.losses();
         if settled {
+            self.proven = true;
             self.backoff = self.schedule.first_backoff;
             self.fetch_again_after(self.schedule.refresh_interval, Trigger::Interval);
         } else {

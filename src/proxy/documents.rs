@@ -118,16 +118,19 @@ impl Proxy {
         record.reason = "merged-discovery";
         let Wanted { catalog, tree, answer } = wanted;
         let aggregated = matches!(answer, Answer::Document { key: Key::Aggregated(..), .. });
+        // Also for clients that read nothing aggregated: it shows whether what we have is old.
+        let path = exchange.uri.path();
+        let root = path == tree.as_str();
         let etag = |number: usize| {
-            let known = catalog.servers[number].document.as_ref().filter(|_| aggregated)?;
+            let known = catalog.servers[number].document.as_ref().filter(|_| root)?;
             known.part(tree).etag.clone()
         };
         let question = Question {
-            path: exchange.uri.path(),
-            accept: if aggregated { media_type::ACCEPT_NOPEER } else { Media::Json.as_str() },
+            path,
+            accept: if root { media_type::ACCEPT_NOPEER } else { Media::Json.as_str() },
             etag: &etag,
             changed: &|number| {
-                if aggregated {
+                if root {
                     self.refresh[number].ask(Trigger::Changed);
                 }
             },

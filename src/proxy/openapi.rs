@@ -94,7 +94,10 @@ impl Proxy {
                     return Ok(refusal);
                 }
                 let planned = self.library.plan(exchange.home).await;
-                if !planned.knows(exchange.home) && self.is_healthy(exchange.home) {
+                let unknown = !planned.knows(exchange.home) && self.is_healthy(exchange.home);
+                // Nobody has one: clients look for the other version when they hear that, not when it is empty.
+                let absent = planned.knows_any() && !planned.lists_any();
+                if unknown || absent {
                     return self.forward(info, path, exchange, body, record).await;
                 }
                 if !planned.knows_any() {
@@ -178,8 +181,8 @@ impl Proxy {
     ) -> Result<Response<Body>, Status> {
         let mut errors = Vec::new();
         let mut authorized = false;
-        let mut missing = None;
-        for number in servers.iter().copied() {
+        let (mut missing, mut failed) = (None, None);
+        for (at, number) in servers.iter().copied().enumerate() {
             let server = self.fleet.get(number);
             let rerouted = number != exchange.home;
             // What home answers itself it authorizes itself (I10).
@@ -192,7 +195,21 @@ impl Proxy {
             record.attempts += 1;
             record.server = Some(number);
             let attempt = Attempt { server, rerouted, long_running: false };
-            let response = match self.send(exchange, attempt, exchange.request(body::empty()), record).await {
+            let sending = self.send(exchange, attempt, exchange.request(body::empty()), record);
+            // A peer that has more does not keep those from answering who have less.
+            let others = servers[at + 1..].iter().any(|other| self.is_healthy(*other));
+            let sent = if rerouted && others {
+                match tokio::time::timeout(self.library.grace(), sending).await {
+                    Ok(sent) => sent,
+                    Err(_) => {
+                        errors.push(format!("{}: it did not begin its answer in time", server.name));
+                        continue;
+                    }
+                }
+            } else {
+                sending.await
+            };
+            let response = match sent {
                 Ok(response) => response,
                 Err(Failure::Refused(status)) => return Err(status),
                 Err(Failure::Send(error)) => {
@@ -206,6 +223,11 @@ impl Proxy {
                     self.library.doubt_index(number);
                     errors.push(format!("{}: its index lists this, but it answered 404", server.name));
                     missing = Some(response);
+                    continue;
+                }
+                status if status.is_server_error() && rerouted && others => {
+                    errors.push(format!("{}: {status}", server.name));
+                    failed.get_or_insert(response);
                     continue;
                 }
                 StatusCode::MOVED_PERMANENTLY if !self.knows_hash(number, key, response.headers()) => {
@@ -223,7 +245,11 @@ impl Proxy {
             // Everybody's index was heard by now.
             return Ok(response);
         }
-        Err(nobody(key, &errors.join("; ")))
+        match failed {
+            // Its own words say more than ours.
+            Some(response) => Ok(response),
+            None => Err(nobody(key, &errors.join("; "))),
+        }
     }
 
     /// Whether a document is in nobody's index any more, and everybody's is known.

@@ -3,6 +3,7 @@
 mod api;
 mod broken;
 mod complete;
+mod doubtful;
 
 use std::collections::BTreeMap;
 use std::io::Read;

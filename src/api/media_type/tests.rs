@@ -226,3 +226,14 @@ fn people_get_indented_json() {
         assert_eq!(wants_pretty(query, headers), expected, "{query:?} {headers:?}");
     }
 }
+
+#[test]
+fn a_header_full_of_clauses_that_are_all_refused_is_read_in_no_time() {
+    let refusals =
+        ["json", "yaml", "vnd.kubernetes.protobuf", "cbor"].map(|sub| format!("application/{sub};q=0"));
+    let header = format!("{}{}", "*/*,".repeat(crate::limits::MAX_HEADER_BYTES / 4), refusals.join(","));
+    let began = std::time::Instant::now();
+    assert_eq!(DiscoveryForm::of(header.as_bytes(), true), NONE);
+    let took = began.elapsed();
+    assert!(took < std::time::Duration::from_secs(1), "{took:?}");
+}

@@ -10,7 +10,7 @@ use super::document::Document;
 use crate::{
     api::{
         discovery::{
-            DiscoveryPath, GroupDiscoveryList, Tree,
+            DiscoveryPath, GroupDiscovery, GroupDiscoveryList, ResourceDiscovery, Tree,
             legacy::{self, ApiVersions},
         },
         encoding::{self, Object},
@@ -186,11 +186,15 @@ impl Answers {
         };
         match key {
             Key::Aggregated(tree, _) => whole(tree),
-            Key::Root(tree) => self.list(tree).items.len() * BYTES_PER_RESOURCE,
-            Key::Group(_) => BYTES_PER_RESOURCE,
+            Key::Root(tree) => {
+                let rows = |group: &GroupDiscovery| 1 + group.versions.len();
+                self.list(tree).items.iter().map(rows).sum::<usize>() * BYTES_PER_RESOURCE
+            }
+            Key::Group(group) => self.list(Tree::Apis).items[group].versions.len() * BYTES_PER_RESOURCE,
             Key::Version(tree, group, version) => {
+                let rows = |resource: &ResourceDiscovery| 1 + resource.subresources.len();
                 let version = &self.list(tree).items[group].versions[version];
-                version.resources.len() * BYTES_PER_RESOURCE
+                version.resources.iter().map(rows).sum::<usize>() * BYTES_PER_RESOURCE
             }
         }
     }

@@ -18,7 +18,8 @@ const VERBS: [&str; 8] = ["get", "list", "watch", "create", "update", "patch", "
 pub struct Serving {
     /// Servers that list it, in a group-version that they do not call Stale themselves.
     pub current: ServerSet,
-    /// Servers that list it in a group-version that they call Stale: its extension server is away.
+    /// Servers that list it in a group-version that they call Stale: its extension server is away. If that was away
+    /// all the time, such a server lists nothing there, and may serve anything.
     pub stale: ServerSet,
 }
 
@@ -39,6 +40,8 @@ pub(super) struct Index {
 struct Version {
     /// Servers that call it Stale.
     stale: ServerSet,
+    /// Of these, the ones that list nothing in it: they have not heard of its extension server yet.
+    hollow: ServerSet,
     resources: Map<Resource>,
 }
 
@@ -86,9 +89,11 @@ impl Index {
         let Some(version) = self.groups.get(info.group).and_then(|group| group.get(info.version)) else {
             return Serving::default();
         };
-        let Some(resource) = version.resources.get(info.resource) else { return Serving::default() };
-        let listed = resource.listed(info);
-        Serving { current: listed.without(version.stale), stale: listed.intersection(version.stale) }
+        let listed = version.resources.get(info.resource).map_or(ServerSet::EMPTY, |it| it.listed(info));
+        Serving {
+            current: listed.without(version.stale),
+            stale: listed.intersection(version.stale).union(version.hollow),
+        }
     }
 }
 
@@ -98,6 +103,9 @@ impl Version {
     fn add(&mut self, server: usize, listed: &VersionDiscovery) {
         if listed.freshness.is_stale() {
             self.stale.insert(server);
+            if listed.resources.is_empty() {
+                self.hollow.insert(server);
+            }
         }
         for resource in &listed.resources {
             entry(&mut self.resources, &resource.resource).add(server, resource);

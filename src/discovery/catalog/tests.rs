@@ -98,6 +98,21 @@ fn a_group_version_that_a_server_calls_stale_is_told_apart() {
 }
 
 #[test]
+fn a_server_that_has_nothing_in_a_stale_group_version_may_serve_anything_there() {
+    let far = |freshness: &str| {
+        list(serde_json::json!([{"metadata": {"name": "far.example"}, "versions": [
+            {"version": "v1", "freshness": freshness}]}]))
+    };
+    let mut index = Index::default();
+    index.add(0, &far("Stale"));
+    index.add(1, &far("Current"));
+    let path = "/apis/far.example/v1/things";
+    let info = RequestInfo::parse(&Method::GET, path, path, None).unwrap();
+    let serving = index.serving(&info);
+    assert_eq!((serving.current, serving.stale), (ServerSet::EMPTY, ServerSet::one(0)));
+}
+
+#[test]
 fn i7_whatever_a_newer_document_drops_is_named() {
     let document = |list| Document { api: Part { list, etag: None }, ..Document::default() };
     let full = document(core(&["status", "resize"]));

@@ -3,7 +3,10 @@
 //!
 //! They are read when the server's document is published already, and are no part of what it takes to serve it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use futures_util::{StreamExt as _, stream};
 use serde::Deserialize;
@@ -97,15 +100,20 @@ impl Fetcher {
     ) -> Result<Found, FetchError> {
         let path = wanted.path();
         let bytes = self.list(server, &path, budget).await?;
-        let root = wanted.version.is_none();
+        let version = wanted.version.clone();
         let found = digest(&path, bytes, move |bytes| {
-            Ok::<_, ParseError>(if root {
-                Found::Addresses(ApiVersions::parse(bytes)?.addresses)
-            } else {
-                let rows = Hashes::parse(bytes)?.resources.unwrap_or_default();
-                let hashes = rows.into_iter().filter(|row| !row.hash.is_empty());
-                Found::Hashes(hashes.map(|row| (row.name, row.hash)).collect())
-            })
+            let Some(version) = version else {
+                return Ok::<_, ParseError>(Found::Addresses(ApiVersions::parse(bytes)?.addresses));
+            };
+            let rows = Hashes::parse(bytes)?.resources.unwrap_or_default();
+            // What is in no document is not kept: the lists of a server can be far bigger than that.
+            let listed: HashSet<&str> = version.resources.iter().map(|listed| &*listed.resource).collect();
+            let is_wanted = |row: &Row| {
+                let length = 1..=limits::MAX_STORAGE_VERSION_HASH;
+                length.contains(&row.hash.len()) && listed.contains(&*row.name)
+            };
+            let hashes = rows.into_iter().filter(is_wanted);
+            Ok(Found::Hashes(hashes.map(|row| (row.name, row.hash)).collect()))
         });
         found.await?.map_err(|error| FetchError::Rubbish { path, error })
     }

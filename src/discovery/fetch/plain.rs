@@ -3,7 +3,8 @@
 //!
 //! API servers of one cluster share their `APIService` objects, so an old server's `/apis` also lists what only a
 //! newer one serves; asked for that, it answers 404, and it does not serve it. A group-version whose extension server
-//! is away answers 5xx; it is `Stale`, with what was last known of it (upstream's aggregated discovery does the same).
+//! is away answers 5xx, and one whose extension server does not know our user, 403; it is `Stale`, with what was last
+//! known of it (upstream's aggregated discovery does the same).
 
 use std::{
     collections::{HashMap, HashSet},
@@ -42,6 +43,8 @@ struct Known {
     /// `None`: it is not served here.
     version: Option<Arc<VersionDiscovery>>,
     hashes: Option<Arc<HashMap<String, String>>>,
+    /// Why it could not be read.
+    failed: Option<FetchError>,
 }
 
 // === impl Fetcher ===
@@ -71,13 +74,18 @@ impl Fetcher {
                 let versions = versions.get(&*listed.group).copied().unwrap_or_default();
                 let version = versions.iter().find(|version| version.version == listed.version).cloned();
                 let hashes = known.and_then(|known| known.lists.hashes.get(&listed.name()).cloned());
-                self.version_of(server, &budget, Known { listed, version, hashes })
+                self.version_of(server, &budget, Known { listed, version, hashes, failed: None })
             })
             .buffered(at_once);
 
         let mut items: Vec<GroupDiscovery> = Vec::new();
         let mut beside = Beside { addresses, ..Beside::default() };
-        while let Some(Known { listed, version, hashes }) = found.try_next().await? {
+        let (mut any_read, mut refused) = (false, None);
+        while let Some(Known { listed, version, hashes, failed }) = found.try_next().await? {
+            any_read |= failed.is_none();
+            if let Some(error @ FetchError::Refused { .. }) = failed {
+                refused.get_or_insert(error);
+            }
             let Some(version) = version else { continue };
             if let Some(hashes) = hashes {
                 beside.hashes.insert(listed.name(), hashes);
@@ -90,6 +98,10 @@ impl Fetcher {
                     items.push(group);
                 }
             }
+        }
+        // Everything refused is the doing of the server itself.
+        if let Some(error) = refused.filter(|_| !any_read) {
+            return Err(error);
         }
         let list = GroupDiscoveryList { items, ..GroupDiscoveryList::default() };
         Ok(Read { tree, part: Part { list, etag: None }, form: Form::Unaggregated, lists: Some(beside) })
@@ -127,7 +139,7 @@ impl Fetcher {
             Err(error) if !known.listed.group.is_empty() && is_of_an_extension(&error) => {
                 tracing::debug!(server = %server.name, %error, "a group-version is stale");
                 let version = known.version.map(stale).unwrap_or_else(|| unheard(&known.listed.version));
-                Ok(Known { version: Some(version), ..known })
+                Ok(Known { version: Some(version), failed: Some(error), ..known })
             }
             Err(error) => Err(error),
         }
@@ -150,8 +162,12 @@ impl Listed {
 /// Whether an error may be that of the one extension server that has the group-version.
 fn is_of_an_extension(error: &FetchError) -> bool {
     match error {
-        FetchError::Status { status, .. } => status.is_server_error(),
-        FetchError::Timeout(_)
+        // Too many questions are the server's own affair.
+        FetchError::Status { status, .. } => *status != StatusCode::TOO_MANY_REQUESTS,
+        // One that does not know our user, say.
+        FetchError::Refused { .. }
+        | FetchError::Redirect { .. }
+        | FetchError::Timeout(_)
         | FetchError::TooLarge { .. }
         | FetchError::Broken { .. }
         | FetchError::Rubbish { .. } => true,

@@ -3,7 +3,7 @@
 //! The merge resolves it as upstream does: scope and kind are those of the first server that has the resource, in the
 //! order of ids; a subresource is that of the last one that has it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use serde::Serialize;
@@ -52,11 +52,10 @@ pub enum About {
 #[derive(Debug, Default)]
 pub(super) struct Noticed(BTreeSet<[String; 3]>);
 
-/// A group-version, and what one of its resources or subresources is there.
+/// A group-version, of which a resource or subresource is something.
 struct Place<'a> {
     group: &'a str,
     version: &'a str,
-    resource: &'a str,
 }
 
 // === impl Noticed ===
@@ -69,11 +68,19 @@ impl Noticed {
     /// Looks up who says what.
     pub(super) fn described(&self, sources: &[&Source<'_>], merged: &GroupDiscoveryList) -> Vec<Conflict> {
         let mut conflicts = Vec::new();
+        if self.0.is_empty() {
+            return conflicts;
+        }
+        // Each document is walked through once, for there may be as many contradictions as resources.
+        let kept_at = self.places(merged);
+        let said_at: Vec<_> =
+            sources.iter().map(|source| (source.id, self.places(source.document))).collect();
         for [group, version, resource] in &self.0 {
-            let place = Place { group, version, resource };
-            let Some(kept) = place.find(merged) else { continue };
+            let place = Place { group, version };
+            let at = [group, version, resource].map(String::as_str);
+            let Some(kept) = kept_at.get(&at) else { continue };
             let listed: Vec<(&str, &ResourceDiscovery)> =
-                sources.iter().filter_map(|source| Some((source.id, place.find(source.document)?))).collect();
+                said_at.iter().filter_map(|(id, places)| Some((*id, *places.get(&at)?))).collect();
             let mut compare = |name: String, about, value: &dyn Fn(&ResourceDiscovery) -> Option<String>| {
                 let said: Vec<Said> = listed
                     .iter()
@@ -105,22 +112,29 @@ impl Noticed {
         }
         conflicts
     }
+
+    /// What a document says of these resources; the first word counts.
+    fn places<'d>(&self, document: &'d GroupDiscoveryList) -> HashMap<[&'d str; 3], &'d ResourceDiscovery> {
+        let wanted: HashSet<[&str; 3]> =
+            self.0.iter().map(|place| place.each_ref().map(String::as_str)).collect();
+        let mut places = HashMap::with_capacity(wanted.len());
+        for group in &document.items {
+            for version in &group.versions {
+                for resource in &version.resources {
+                    let at = [group.name(), version.version.as_str(), resource.resource.as_str()];
+                    if wanted.contains(&at) {
+                        places.entry(at).or_insert(resource);
+                    }
+                }
+            }
+        }
+        places
+    }
 }
 
 // === impl Place ===
 
 impl Place<'_> {
-    fn find<'d>(&self, document: &'d GroupDiscoveryList) -> Option<&'d ResourceDiscovery> {
-        document
-            .items
-            .iter()
-            .filter(|group| group.name() == self.group)
-            .flat_map(|group| &group.versions)
-            .filter(|version| version.version == self.version)
-            .flat_map(|version| &version.resources)
-            .find(|resource| resource.resource == self.resource)
-    }
-
     /// A kind with its group-version, which may be that of the list; empty if there is none.
     fn kind(&self, kind: &ResponseKind) -> String {
         let ResponseKind { group, version, kind, .. } = kind;

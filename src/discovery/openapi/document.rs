@@ -19,6 +19,7 @@ use http::{
     },
 };
 use time::{OffsetDateTime, format_description::BorrowedFormatItem};
+use tokio::sync::Mutex;
 
 use crate::body::{self, Body};
 
@@ -35,6 +36,8 @@ pub struct Document {
     body: Bytes,
     /// Made when first asked for.
     gzip: OnceLock<Bytes>,
+    /// Held by who makes it. Whoever else wants it waits for this, and holds no thread.
+    zipping: Arc<Mutex<()>>,
     /// When it was made, to the second.
     modified: OffsetDateTime,
 }
@@ -57,7 +60,7 @@ impl Document {
     pub fn new(tag: Arc<str>, media_type: &'static str, body: Bytes) -> Self {
         let now = OffsetDateTime::now_utc();
         let modified = now.replace_nanosecond(0).unwrap_or(now);
-        Self { tag, media_type, body, gzip: OnceLock::new(), modified }
+        Self { tag, media_type, body, gzip: OnceLock::new(), zipping: Arc::default(), modified }
     }
 
     /// Its ETag without quotes, which is its hash too.
@@ -155,9 +158,11 @@ impl Document {
         if let Some(bytes) = self.gzip.get() {
             return Some(bytes.clone());
         }
-        // Some 40 ms for each 2 MiB; whoever asks meanwhile waits for the same.
+        let turn = Arc::clone(&self.zipping).lock_owned().await;
+        // Some 40 ms for each 2 MiB; it goes on when nobody waits for it any more.
         let document = Arc::clone(self);
         let compressed = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             document
                 .gzip
                 .get_or_init(|| {

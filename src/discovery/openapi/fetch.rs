@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::BodyExt as _;
 use sha2::{Digest, Sha512};
+use tokio::sync::Semaphore;
 
 use super::{
     index::Index,
@@ -44,6 +45,10 @@ pub struct Bounds {
     pub document_age: Duration,
     /// After a failed fetch.
     pub retry: Duration,
+    /// After one of a document that is too large.
+    pub retry_too_large: Duration,
+    /// Of documents that are on their way from one server, indexes apart.
+    pub fetches: usize,
 }
 
 /// A document of a server.
@@ -108,8 +113,10 @@ impl Default for Bounds {
             grace: limits::OPENAPI_PEER_GRACE,
             revalidate: limits::OPENAPI_REVALIDATE_WAIT,
             index_age: limits::OPENAPI_INDEX_AGE,
-            document_age: limits::DISCOVERY_REFRESH_INTERVAL,
+            document_age: limits::OPENAPI_DOCUMENT_AGE,
             retry: limits::OPENAPI_RETRY,
+            retry_too_large: limits::OPENAPI_RETRY_TOO_LARGE,
+            fetches: limits::MAX_OPENAPI_FETCHES,
         }
     }
 }
@@ -151,13 +158,8 @@ impl Wanted {
     fn accept(&self) -> &'static str {
         match self {
             Self::Index => "application/json",
-            // Servers before 1.23 know only the form with the at sign.
-            Self::V2(Encoding::Protobuf) => concat!(
-                "application/com.github.proto-openapi.spec.v2.v1.0+protobuf, ",
-                "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
-            ),
-            Self::V2(encoding) => encoding.media_type(Generation::V2),
-            Self::V3(_, encoding) => encoding.media_type(Generation::V3),
+            Self::V2(encoding) => encoding.accept(Generation::V2),
+            Self::V3(_, encoding) => encoding.accept(Generation::V3),
         }
     }
 
@@ -192,7 +194,8 @@ impl Wanted {
     }
 }
 
-/// Fetches a document; `None` says that `known` is still right.
+/// Fetches a document; `None` says that `known` is still right. `gate` says how many documents of the server may be
+/// on their way at once.
 ///
 /// One that changed is not believed of a server that says that it is not ready: a starting kube-apiserver answers without
 /// its custom resources for a while (I7).
@@ -200,16 +203,16 @@ pub(super) async fn fetch(
     fetcher: &Fetcher,
     bounds: &Bounds,
     server: &Arc<Server>,
+    gate: &Semaphore,
     wanted: &Wanted,
     known: Option<&Good>,
 ) -> Result<Option<Good>, FetchError> {
     let fetched = async {
+        // An index is small, and everything waits for it.
+        let _entered = if *wanted == Wanted::Index { None } else { gate.acquire().await.ok() };
         let Some(good) = fetch_unchecked(fetcher, bounds, server, wanted, known).await? else {
             return Ok(None);
         };
-        if known.is_some_and(|known| known.tag == good.tag) {
-            return Ok(None);
-        }
         if known.is_some() {
             // Who may read OpenAPI and not this will have to do without.
             let ready = fetcher.probe(server).await.is_ok_and(|status| !status.is_server_error());
@@ -251,29 +254,40 @@ async fn fetch_unchecked(
         status => return Err(FetchError::Status(status)),
     }
     let max = if *wanted == Wanted::Index { bounds.max_index } else { bounds.max_document };
-    let bytes = collect(body, max).await?;
+    let announced =
+        parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let bytes = collect(body, announced, max).await?;
     let etag = parts.headers.get(header::ETAG).cloned();
-    let (wanted, bounds, tag) = (wanted.clone(), *bounds, etag.as_ref().and_then(opaque_tag));
+    let (wanted, bounds, tag) = (wanted.clone(), *bounds, etag.as_ref().and_then(content_hash));
+    let last = known.map(|known| Arc::clone(&known.tag));
     // Tens of milliseconds.
     let read = tokio::task::spawn_blocking(move || {
         let tag = tag.unwrap_or_else(|| tag_of(&bytes));
-        Ok((tag, wanted.read(bytes, &bounds)?))
+        // kube-apiserver's index has no ETag, and comes whole each time.
+        if last.is_some_and(|last| last == tag) {
+            return Ok(None);
+        }
+        let content = wanted.read(bytes, &bounds)?;
+        Ok(Some(Good { etag, tag, content }))
     });
-    let (tag, content) = read.await.map_err(|error| FetchError::Broken(error.to_string()))??;
-    Ok(Some(Good { etag, tag, content }))
+    read.await.map_err(|error| FetchError::Broken(error.to_string()))?
 }
 
-/// What stands between the quotes of an ETag, if that is fit to become part of an address.
-fn opaque_tag(etag: &HeaderValue) -> Option<Arc<str>> {
+/// What stands between the quotes of an ETag, if that can be a hash of the content. Other tags mean something only to
+/// the server that made them: two servers may have the same one for different documents.
+fn content_hash(etag: &HeaderValue) -> Option<Arc<str>> {
     let text = etag.to_str().ok()?;
     let inner = text.strip_prefix("W/").unwrap_or(text).strip_prefix('"')?.strip_suffix('"')?;
-    let fit =
-        !inner.is_empty() && inner.len() <= 256 && inner.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    fit.then(|| Arc::from(inner))
+    let is_hash = (32..=256).contains(&inner.len()) && inner.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hash.then(|| Arc::from(inner))
 }
 
-async fn collect(mut body: Body, limit: usize) -> Result<Bytes, FetchError> {
-    let mut bytes = BytesMut::new();
+async fn collect(mut body: Body, announced: Option<usize>, limit: usize) -> Result<Bytes, FetchError> {
+    // Nothing of what would be thrown away is taken.
+    if announced.is_some_and(|announced| announced > limit) {
+        return Err(FetchError::TooLarge(limit));
+    }
+    let mut bytes = Vec::with_capacity(announced.unwrap_or_default());
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| FetchError::Broken(error.to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
@@ -282,10 +296,29 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, FetchError> {
         }
         bytes.extend_from_slice(&data);
     }
-    Ok(bytes.freeze())
+    // Kept for long: without what a growing buffer has too much.
+    Ok(bytes.into_boxed_slice().into())
 }
 
 /// What stands for these bytes where a server names nothing.
 pub(super) fn tag_of(bytes: &[u8]) -> Arc<str> {
     upper_hex(&Sha512::digest(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_a_hash_stands_for_a_content() {
+        let hash = "0123456789abcdefABCDEF0123456789";
+        for etag in [format!("\"{hash}\""), format!("W/\"{hash}\"")] {
+            assert_eq!(content_hash(&HeaderValue::try_from(etag).unwrap()).as_deref(), Some(hash));
+        }
+        for etag in ["\"1\"", hash, &format!("\"{hash}-gzip\""), &format!("\"{}\"", hash.repeat(9)), "\"", ""]
+        {
+            assert_eq!(content_hash(&HeaderValue::from_str(etag).unwrap()), None, "{etag}");
+        }
+        assert_eq!(content_hash(&HeaderValue::from_bytes(b"\"\xff\"").unwrap()), None);
+    }
 }

@@ -1,31 +1,33 @@
 //! The servers' OpenAPI documents that we have, and those made of them.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use moka::sync::Cache;
-use tokio::time::Instant;
+use moka::{policy::EvictionPolicy, sync::Cache};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    time::Instant,
+};
 
 use super::{
     document::Document,
     fetch::{self, Bounds, Good, Wanted},
-    index::group_version,
-    plan::{Complete, Plan, Source, united_tag},
+    plan::united_tag,
     slot::{self, Need, Slot},
     unite::{Encoding, Generation},
 };
 use crate::{
-    discovery::{
-        catalog::{Book, Catalog, Freshness},
-        fetch::Fetcher,
-    },
+    discovery::{catalog::Book, fetch::Fetcher},
     metrics::Metrics,
     servers::source::Fleet,
 };
+
+mod planned;
+mod shown;
+
+pub use planned::Planned;
+use planned::may_have;
+pub use shown::ServerState;
 
 /// Everything that is known of OpenAPI. Knows the servers' indexes as long as it lives, and documents as long as
 /// somebody asks for them.
@@ -40,8 +42,12 @@ pub struct Library {
     /// Servers' own documents.
     documents: Cache<(usize, Wanted), Kept>,
     united: Cache<Wanted, Arc<Document>>,
-    /// By home.
-    plans: Mutex<HashMap<usize, Arc<Planned>>>,
+    /// By home. Held by who makes a new one, and everybody waits for that one.
+    plans: Vec<Arc<Mutex<Option<Arc<Planned>>>>>,
+    /// Held by who unites documents of version 2, and of version 3. One at a time needs enough memory.
+    uniting: [Arc<Mutex<()>>; 2],
+    /// By number, of each server: documents that may be on their way at once.
+    gates: Vec<Arc<Semaphore>>,
 }
 
 /// A document's slot, and the bytes as which the cache counts it.
@@ -49,17 +55,6 @@ pub struct Library {
 struct Kept {
     slot: Arc<Slot>,
     weight: usize,
-}
-
-/// Who answers for which document with some server as home.
-pub struct Planned {
-    /// The decision.
-    pub plan: Plan,
-    /// The index as it is given out.
-    pub document: Arc<Document>,
-    /// What it was made of.
-    generation: u64,
-    indexes: Vec<Option<Arc<Good>>>,
 }
 
 /// A document that is united of several servers' own.
@@ -70,36 +65,6 @@ pub struct United {
     pub whole: bool,
 }
 
-/// How one server's OpenAPI is doing, for people.
-pub struct ServerState {
-    /// `unasked`, `good`, `absent` or `failed`.
-    pub state: &'static str,
-    /// Of its index.
-    pub entries: usize,
-    /// Since its index was last known to be right.
-    pub confirmed: Option<Duration>,
-    /// Why the last fetch of its index failed.
-    pub error: Option<String>,
-    /// Of other documents: what failed, and why.
-    pub document_errors: Vec<(String, String)>,
-    /// Bytes of its documents that are kept.
-    pub bytes: usize,
-}
-
-// === impl Planned ===
-
-impl Planned {
-    /// Whether a server's index is known.
-    pub fn knows(&self, server: usize) -> bool {
-        self.indexes.get(server).is_some_and(Option::is_some)
-    }
-
-    /// Whether any is.
-    pub fn knows_any(&self) -> bool {
-        self.indexes.iter().any(Option::is_some)
-    }
-}
-
 // === impl Library ===
 
 impl Library {
@@ -107,13 +72,18 @@ impl Library {
     pub fn new(fleet: Fleet, book: Arc<Book>, fetcher: Fetcher, bounds: Bounds, metrics: Metrics) -> Self {
         let weigh = |bytes: usize| u32::try_from(bytes + 1024).unwrap_or(u32::MAX);
         let indexes = fleet.iter().map(|_| Arc::default()).collect();
+        let plans = fleet.iter().map(|_| Arc::default()).collect();
+        let gates = fleet.iter().map(|_| Arc::new(Semaphore::new(bounds.fetches))).collect();
         let documents = Cache::builder()
             .max_capacity(bounds.cache)
             .weigher(move |_, kept: &Kept| weigh(kept.weight))
+            // What was just fetched always gets in, or each request would fetch it again.
+            .eviction_policy(EvictionPolicy::lru())
             .time_to_idle(bounds.idle);
         let united = Cache::builder()
             .max_capacity(bounds.cache)
             .weigher(move |_, document: &Arc<Document>| weigh(document.size()))
+            .eviction_policy(EvictionPolicy::lru())
             .time_to_idle(bounds.idle);
         Self {
             fleet,
@@ -124,7 +94,9 @@ impl Library {
             indexes,
             documents: documents.build(),
             united: united.build(),
-            plans: Mutex::default(),
+            plans,
+            uniting: Default::default(),
+            gates,
         }
     }
 
@@ -138,33 +110,34 @@ impl Library {
     pub async fn plan(&self, home: usize) -> Arc<Planned> {
         let slots: Vec<_> = self.indexes.iter().cloned().enumerate().collect();
         self.gather(&Wanted::Index, &slots, home).await;
+        let mut plan = Arc::clone(&self.plans[home]).lock_owned().await;
         let catalog = self.book.catalog();
         let indexes: Vec<_> = self.indexes.iter().map(|slot| slot.good()).collect();
-        let last = self.plans().get(&home).cloned();
-        if let Some(last) = last
-            && last.generation == catalog.generation
-            && same(&last.indexes, &indexes)
+        if let Some(last) = &*plan
+            && last.is_of(&catalog, &indexes)
         {
-            return last;
+            return Arc::clone(last);
         }
         let fleet = self.fleet.clone();
-        let planning = tokio::task::spawn_blocking(move || planned(&fleet, &catalog, indexes, home));
+        // Goes on, and keeps others waiting, when nobody waits for it any more.
+        let planning = tokio::task::spawn_blocking(move || {
+            let planned = Arc::new(Planned::new(&fleet, &catalog, indexes, home));
+            *plan = Some(Arc::clone(&planned));
+            planned
+        });
         match planning.await {
-            Ok(planned) => {
-                let planned = Arc::new(planned);
-                self.plans().insert(home, Arc::clone(&planned));
-                planned
-            }
+            Ok(planned) => planned,
             Err(error) => {
                 tracing::error!(%error, "cannot unite the indexes of OpenAPI; the last ones stay");
-                let nothing = || Arc::new(planned(&self.fleet, &self.book.catalog(), Vec::new(), home));
-                self.plans().get(&home).cloned().unwrap_or_else(nothing)
+                let nothing = || Arc::new(Planned::new(&self.fleet, &self.book.catalog(), Vec::new(), home));
+                self.plans[home].lock().await.clone().unwrap_or_else(nothing)
             }
         }
     }
 
-    fn plans(&self) -> std::sync::MutexGuard<'_, HashMap<usize, Arc<Planned>>> {
-        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How long a peer is waited for that is not the only one who could answer.
+    pub fn grace(&self) -> Duration {
+        self.bounds.grace
     }
 
     /// Whether a server's index names this document with this hash.
@@ -175,10 +148,10 @@ impl Library {
         })
     }
 
-    /// Whether a server whose index was never heard may have a document.
+    /// Whether a server may have a document whose index was never heard, or not since it became another.
     pub fn may_be_unheard(&self, key: &str) -> bool {
         let catalog = self.book.catalog();
-        let unheard = self.indexes.iter().enumerate().filter(|(_, slot)| slot.good().is_none());
+        let unheard = self.indexes.iter().enumerate().filter(|(_, slot)| slot.is_unsure(&self.bounds));
         unheard.into_iter().any(|(server, _)| may_have(&catalog, server, key))
     }
 
@@ -224,37 +197,6 @@ impl Library {
         self.unite(wanted, parts).await.map(|document| United { document, whole })
     }
 
-    /// How a server is doing.
-    pub fn state(&self, server: usize) -> ServerState {
-        let shown = self.indexes[server].shown();
-        let entries = shown.good.as_ref().map(|good| good.index().map_or(0, super::index::Index::len));
-        let state = match (&shown.error, &shown.good) {
-            (Some(_), _) => "failed",
-            (None, None) if shown.asked => "asked",
-            (None, None) => "unasked",
-            (None, Some(good)) if good.index().is_none() => "absent",
-            (None, Some(_)) => "good",
-        };
-        let (mut document_errors, mut bytes) = (Vec::new(), 0);
-        for (key, kept) in &self.documents {
-            let (number, wanted) = &*key;
-            if *number == server {
-                let shown = kept.slot.shown();
-                bytes += shown.good.map_or(0, |good| good.size());
-                document_errors.extend(shown.error.map(|error| (wanted.path(), error)));
-            }
-        }
-        document_errors.sort();
-        ServerState {
-            state,
-            entries: entries.unwrap_or_default(),
-            confirmed: shown.confirmed,
-            error: shown.error,
-            document_errors,
-            bytes,
-        }
-    }
-
     /// The servers' own documents, in the order of names.
     async fn parts(&self, wanted: &Wanted, servers: &[usize], home: usize) -> Vec<(usize, Arc<Good>)> {
         let key = |server| (server, wanted.clone());
@@ -265,21 +207,29 @@ impl Library {
                 (*server, self.documents.get_with(key(*server), empty))
             })
             .collect();
-        let slots: Vec<_> = kept.iter().map(|(server, kept)| (*server, Arc::clone(&kept.slot))).collect();
-        self.gather(wanted, &slots, home).await;
-        let mut parts = Vec::with_capacity(kept.len());
-        for (server, Kept { slot, weight }) in kept {
-            let Some(good) = slot.good() else { continue };
-            if good.size() != weight {
-                self.documents.insert(key(server), Kept { slot, weight: good.size() });
-            }
-            if good.document().is_some() {
-                parts.push((server, good));
+        let slots: Vec<_> = kept.into_iter().map(|(server, kept)| (server, kept.slot)).collect();
+        if let Wanted::V3(key, _) = wanted {
+            for (server, slot) in &slots {
+                self.doubt_entry(*server, key, slot);
             }
         }
+        self.gather(wanted, &slots, home).await;
+        let goods = slots.into_iter().filter_map(|(server, slot)| Some((server, slot.good()?)));
+        let mut parts: Vec<_> = goods.filter(|(_, good)| good.document().is_some()).collect();
         // A fleet is in the order of names.
         parts.sort_by_key(|(server, _)| *server);
         parts
+    }
+
+    /// An index that came after a document, and names another hash, knows better.
+    fn doubt_entry(&self, server: usize, key: &str, document: &Slot) {
+        let (index, known) = (&self.indexes[server], document.good());
+        let named = index.good().and_then(|good| good.index()?.hash(key).cloned());
+        if let (Some(named), Some(known)) = (named, known)
+            && named != known.tag
+        {
+            document.doubt_before(index.changed());
+        }
     }
 
     async fn unite(&self, wanted: Wanted, parts: Vec<(usize, Arc<Good>)>) -> Option<Arc<Document>> {
@@ -289,19 +239,23 @@ impl Library {
         let tags: Vec<(&str, &str)> =
             parts.iter().map(|(server, good)| (&*self.fleet.get(*server).name, &*good.tag)).collect();
         let tag = united_tag(&tags);
-        if let Some(known) = self.united.get(&wanted)
-            && *known.tag() == tag
-        {
+        let known = || self.united.get(&wanted).filter(|known| *known.tag() == tag);
+        if let Some(known) = known() {
+            return Some(known);
+        }
+        let turn =
+            Arc::clone(&self.uniting[usize::from(matches!(wanted, Wanted::V3(..)))]).lock_owned().await;
+        if let Some(known) = known() {
             return Some(known);
         }
         let (cache, metrics) = (self.united.clone(), self.metrics.clone());
+        // Goes on, and keeps others waiting, when nobody waits for it any more.
         let united = tokio::task::spawn_blocking(move || {
-            let entry = cache.entry(wanted.clone());
-            let make = || {
-                metrics.openapi.united(wanted.as_str());
-                Arc::new(unite(&wanted, &parts, Arc::clone(&tag)))
-            };
-            entry.or_insert_with_if(make, |known| *known.tag() != tag).into_value()
+            let _turn = turn;
+            metrics.openapi.united(wanted.as_str());
+            let document = Arc::new(unite(&wanted, &parts, tag));
+            cache.insert(wanted, Arc::clone(&document));
+            document
         });
         united.await.inspect_err(|error| tracing::error!(%error, "cannot unite OpenAPI documents")).ok()
     }
@@ -318,7 +272,9 @@ impl Library {
             if need == Need::Nothing {
                 continue;
             }
-            let flight = slot.start(generation, bounds, |known| self.fetch(*server, wanted.clone(), known));
+            let flight = slot.start(generation, bounds, |known| {
+                self.fetch(*server, wanted.clone(), Arc::clone(slot), known)
+            });
             let healthy = self.fleet.get(*server).health.is_healthy();
             match need {
                 Need::First if *server == home && healthy => of_home = Some(flight),
@@ -346,12 +302,14 @@ impl Library {
         &self,
         number: usize,
         wanted: Wanted,
+        slot: Arc<Slot>,
         known: Option<Arc<Good>>,
     ) -> impl Future<Output = Result<Option<Good>, fetch::FetchError>> + Send + use<> {
         let server = Arc::clone(self.fleet.get(number));
         let (fetcher, bounds, metrics) = (self.fetcher.clone(), self.bounds, self.metrics.clone());
+        let (gate, documents) = (Arc::clone(&self.gates[number]), self.documents.clone());
         async move {
-            let result = fetch::fetch(&fetcher, &bounds, &server, &wanted, known.as_deref()).await;
+            let result = fetch::fetch(&fetcher, &bounds, &server, &gate, &wanted, known.as_deref()).await;
             let word = match &result {
                 Ok(Some(good)) if matches!(good.content, fetch::Content::Absent) => "absent",
                 Ok(Some(_)) => "changed",
@@ -359,6 +317,12 @@ impl Library {
                 Err(_) => "failed",
             };
             metrics.openapi.fetched(&server.name, wanted.as_str(), word);
+            if let Ok(Some(good)) = &result
+                && wanted != Wanted::Index
+            {
+                // Here, for whoever asked may be gone, and nobody else would count it.
+                documents.insert((number, wanted.clone()), Kept { slot, weight: good.size() });
+            }
             if let Err(error) = &result {
                 let path = wanted.path();
                 tracing::warn!(server = %server.name, path, %error, "cannot fetch OpenAPI; what was known before stays");
@@ -375,61 +339,16 @@ fn unite(wanted: &Wanted, parts: &[(usize, Arc<Good>)], tag: Arc<str>) -> Docume
         Wanted::Index => (Generation::V3, Encoding::Json),
     };
     let bodies: Vec<&Bytes> = parts.iter().filter_map(|(_, good)| good.document()).collect();
-    let alike = parts.iter().all(|(_, good)| good.tag == parts[0].1.tag);
+    // Tags are what servers say.
+    let alike = parts.iter().all(|(_, good)| good.tag == parts[0].1.tag)
+        && bodies.iter().all(|body| *body == bodies[0]);
     let body = if alike {
         bodies[0].clone()
     } else {
         let bodies: Vec<&[u8]> = bodies.iter().map(|body| &body[..]).collect();
-        generation.unite(encoding, &bodies).expect("each was checked when it was fetched").into()
+        let united = generation.unite(encoding, &bodies).expect("each was checked when it was fetched");
+        // Kept for long: without what a growing buffer has too much.
+        united.into_boxed_slice().into()
     };
     Document::new(tag, encoding.media_type(generation), body)
-}
-
-fn planned(fleet: &Fleet, catalog: &Catalog, indexes: Vec<Option<Arc<Good>>>, home: usize) -> Planned {
-    let known = catalog.servers.iter().enumerate();
-    let documents = known.filter_map(|(server, known)| Some((server, known.document.as_ref()?)));
-    let complete =
-        Complete::of(documents.map(|(server, document)| (server, [&document.api.list, &document.apis.list])));
-    let heard =
-        indexes.iter().enumerate().filter_map(|(server, good)| Some((server, good.as_ref()?.index()?)));
-    let sources: Vec<Source<'_>> = heard
-        .map(|(server, index)| Source {
-            server,
-            id: &fleet.get(server).name,
-            index,
-            fresh: catalog.fresh.contains(server),
-        })
-        .collect();
-    let plan = Plan::new(&sources, home, &complete);
-    let body: Bytes = plan.index.to_json().into();
-    let tag = super::fetch::tag_of(&body);
-    let document = Arc::new(Document::new(tag, "application/json", body));
-    Planned { plan, document, generation: catalog.generation, indexes }
-}
-
-fn same(one: &[Option<Arc<Good>>], other: &[Option<Arc<Good>>]) -> bool {
-    let alike = |one: &Option<Arc<Good>>, other: &Option<Arc<Good>>| match (one, other) {
-        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
-        (None, None) => true,
-        _ => false,
-    };
-    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| alike(one, other))
-}
-
-/// Whether a server may have a document, for all that its discovery says.
-fn may_have(catalog: &Catalog, server: usize, key: &str) -> bool {
-    let known = &catalog.servers[server];
-    let Some(document) = &known.document else { return true };
-    if known.freshness() == Freshness::Unknown {
-        return true;
-    }
-    let mut groups = document.api.list.items.iter().chain(&document.apis.list.items);
-    match (group_version(key), key.strip_prefix("apis/")) {
-        (Some((group, version)), _) => groups.any(|listed| {
-            listed.name() == group && listed.versions.iter().any(|listed| listed.version == version)
-        }),
-        (None, Some(group)) => groups.any(|listed| listed.name() == group),
-        // Discovery does not speak of it.
-        (None, None) => false,
-    }
 }

@@ -20,9 +20,13 @@ pub(super) struct Slot(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     good: Option<Arc<Good>>,
+    /// When the good one became another.
+    changed: Option<Instant>,
     /// When the good one was last known to be right.
     confirmed: Option<Instant>,
     error: Option<String>,
+    /// Which it will be the next time too.
+    too_large: bool,
     tried: Option<Tried>,
     flight: Option<Flight>,
 }
@@ -84,20 +88,55 @@ impl Slot {
         }
     }
 
+    /// When the good one became another.
+    pub(super) fn changed(&self) -> Option<Instant> {
+        self.state().changed
+    }
+
+    /// Whether the good one, if there is one, may be another by now for all that could be found out.
+    pub(super) fn is_unsure(&self, bounds: &Bounds) -> bool {
+        let state = self.state();
+        let waiting = state.flight.is_some()
+            && state.tried.is_some_and(|tried| tried.began.elapsed() > bounds.revalidate);
+        state.good.is_none() || state.error.is_some() || waiting
+    }
+
     /// What is needed for a request that comes now, under this generation of the catalog.
     pub(super) fn need(&self, generation: u64, age: Duration, bounds: &Bounds) -> Need {
         let state = self.state();
         let Some(tried) = state.tried else { return Need::First };
         let wait = if state.good.is_some() { Need::Again } else { Need::First };
         if state.flight.is_some() {
-            let known_to_be_slow = tried.slow || tried.began.elapsed() > bounds.grace;
+            let known_to_be_slow = tried.slow || tried.began.elapsed() > patience(&state, bounds);
             return if known_to_be_slow { Need::Background } else { wait };
+        }
+        if state.too_large {
+            // Nobody waits for that again.
+            return if tried.began.elapsed() > bounds.retry_too_large {
+                Need::Background
+            } else {
+                Need::Nothing
+            };
         }
         if tried.generation != generation {
             return if tried.slow { Need::Background } else { wait };
         }
         let age = if tried.failed { bounds.retry } else { age };
-        if tried.began.elapsed() > age { Need::Background } else { Need::Nothing }
+        match tried.began.elapsed() > age {
+            false => Need::Nothing,
+            true if tried.failed || tried.slow => Need::Background,
+            // However long ago somebody asked: what came meanwhile is there.
+            true => wait,
+        }
+    }
+
+    /// The same as [`Self::doubt`], unless it was fetched after this.
+    pub(super) fn doubt_before(&self, then: Option<Instant>) {
+        if let Some(tried) = &mut self.state().tried
+            && then.is_some_and(|then| tried.began < then)
+        {
+            tried.generation = u64::MAX;
+        }
     }
 
     /// Something said that the document may be another one now. Clients can bring that about, so it does not count
@@ -130,25 +169,27 @@ impl Slot {
         let slow = state.tried.is_some_and(|tried| tried.slow);
         state.tried = Some(Tried { began: Instant::now(), generation, slow, failed: false });
         let fetch = fetch(state.good.clone());
-        let (slot, grace) = (Arc::clone(self), bounds.grace);
+        let (slot, patience) = (Arc::clone(self), patience(&state, bounds));
         tokio::spawn(async move {
             // Whatever becomes of the fetch, the slot is free again.
             let landing = Landing(&slot);
             let result = fetch.await;
-            slot.landed(result, grace);
+            slot.landed(result, patience);
             drop(landing);
             drop(ended);
         });
         flight
     }
 
-    fn landed(&self, result: Result<Option<Good>, FetchError>, grace: Duration) {
+    fn landed(&self, result: Result<Option<Good>, FetchError>, patience: Duration) {
         let mut state = self.state();
         let failed = result.is_err();
+        state.too_large = matches!(result, Err(FetchError::TooLarge(_)));
         match result {
             Ok(changed) => {
                 if let Some(good) = changed {
                     state.good = Some(Arc::new(good));
+                    state.changed = Some(Instant::now());
                 }
                 state.error = None;
                 state.confirmed = Some(Instant::now());
@@ -157,9 +198,14 @@ impl Slot {
         }
         if let Some(tried) = &mut state.tried {
             tried.failed = failed;
-            tried.slow = tried.began.elapsed() > grace;
+            tried.slow = tried.began.elapsed() > patience;
         }
     }
+}
+
+/// How long a fetch may be waited for: not long if there is something to go on with.
+fn patience(state: &State, bounds: &Bounds) -> Duration {
+    if state.good.is_some() { bounds.revalidate } else { bounds.grace }
 }
 
 struct Landing<'a>(&'a Slot);

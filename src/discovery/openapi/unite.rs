@@ -80,4 +80,19 @@ impl Encoding {
             (Self::Protobuf, Generation::V3) => "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
         }
     }
+
+    /// What a server is asked for. Older ones know protobuf only by a name that is no well-formed media type.
+    pub fn accept(self, generation: Generation) -> &'static str {
+        match (self, generation) {
+            (Self::Json, _) => "application/json",
+            (Self::Protobuf, Generation::V2) => {
+                "application/com.github.proto-openapi.spec.v2.v1.0+protobuf, \
+                 application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+            }
+            (Self::Protobuf, Generation::V3) => {
+                "application/com.github.proto-openapi.spec.v3.v1.0+protobuf, \
+                 application/com.github.proto-openapi.spec.v3@v1.0+protobuf"
+            }
+        }
+    }
 }

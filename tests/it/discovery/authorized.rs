@@ -214,6 +214,20 @@ async fn a_change_that_an_authorization_shows_is_fetched_with_our_own_identity()
 }
 
 #[tokio::test]
+async fn a_client_without_aggregated_discovery_shows_changes_too() {
+    let (cluster, proxy) = remembering("0s").await;
+    let widgets = ResourceSpec::new("widgets", "Widget", false);
+    cluster.server("v132").discovery().add_resource("example.com", "v1", &widgets);
+    let admin = proxy.h2(As::Certificate(&PKI.admin)).await;
+    until("the group is there", async || {
+        admin.get("/apis").await.text().contains("example.com").then_some(())
+    })
+    .await;
+    assert_eq!(admin.get("/apis/example.com/v1").await.json()["resources"][0]["name"], "widgets");
+    assert_eq!(cluster.fetches("v132", "/apis"), 2);
+}
+
+#[tokio::test]
 async fn what_home_tells_a_caller_never_enters_the_catalog() {
     let asked_by_callers = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked_by_callers);

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use kube_peer_proxy::discovery::catalog::Form::{Unaggregated, V2, V2Beta1};
 use kube_peer_proxy::discovery::catalog::Freshness::Fresh;
+use kube_peer_proxy::limits;
 use serde_json::json;
 
 use super::server::{Instead, Old, fetch, find, generation, group, groups, hash, known, until_hash};
@@ -36,6 +37,26 @@ async fn hashes_and_addresses_come_behind_the_document_and_nobody_waits_for_them
         until_hash(&proxy, "old", "v1", "pods", "pods=").await;
         assert_eq!(known(&proxy, "old").lists.addresses[0].server_address, "old:6443");
     }
+}
+
+#[tokio::test]
+async fn of_a_list_only_hashes_of_what_the_document_lists_are_kept() {
+    let old = Old::start("old", V2, &groups(&[group("a.example", "v1", "things")])).await;
+    let row = |name: &str, hash: &str| json!({ "name": name, "storageVersionHash": hash });
+    let list = |hash: &str| {
+        let rows = [row("things", hash), row("things/status", "x="), row("others", "x=")];
+        Instead::Body(json!({ "kind": "APIResourceList", "resources": rows }).to_string())
+    };
+    old.answers("/apis/a.example/v1", Some(list("right=")));
+    let proxy = start(&old).await;
+    until_hash(&proxy, "old", A, "things", "right=").await;
+    assert_eq!(known(&proxy, "old").lists.hashes[A].len(), 1);
+
+    let old = Old::start("old", V2, &groups(&[group("a.example", "v1", "things")])).await;
+    old.answers("/apis/a.example/v1", Some(list(&"x".repeat(limits::MAX_STORAGE_VERSION_HASH + 1))));
+    let proxy = start(&old).await;
+    proxy.until_lists_are_read().await;
+    assert!(!known(&proxy, "old").lists.hashes.contains_key(A));
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! Unaggregated discovery: a list of group-versions, of which each has a list of its own.
 
 use http::StatusCode;
-use kube_peer_proxy::discovery::catalog::Form::Unaggregated;
-use kube_peer_proxy::discovery::catalog::Freshness::{Fresh, Stale};
+use kube_peer_proxy::discovery::catalog::Form::{Unaggregated, V2};
+use kube_peer_proxy::discovery::catalog::Freshness::{Fresh, Stale, Unknown};
+use kube_peer_proxy::discovery::refresh::Trigger;
 use serde_json::json;
 
 use super::server::{Instead, Old, fetch, find, generation, group, groups, hash, known};
@@ -107,10 +108,9 @@ async fn a_group_version_that_was_never_heard_of_and_is_away_is_stale_and_empty(
 async fn what_says_that_the_server_itself_is_not_well_fails_the_whole_fetch() {
     for (path, code) in [
         ("/api/v1", StatusCode::INTERNAL_SERVER_ERROR),
-        (FAR, StatusCode::FORBIDDEN),
-        (FAR, StatusCode::UNAUTHORIZED),
+        ("/api/v1", StatusCode::FORBIDDEN),
+        ("/apis", StatusCode::TEMPORARY_REDIRECT),
         (FAR, StatusCode::TOO_MANY_REQUESTS),
-        (FAR, StatusCode::TEMPORARY_REDIRECT),
     ] {
         let (old, proxy) = old(&["a.example", "far.example"]).await;
         let before = known(&proxy, "old");
@@ -161,4 +161,87 @@ async fn a_fetch_that_brings_nothing_new_publishes_nothing_and_keeps_every_objec
         assert!(std::sync::Arc::ptr_eq(&old.versions[0], &new.versions[0]));
     }
     assert_eq!(after.lists.addresses[0].server_address, "old:6443");
+}
+
+#[tokio::test]
+async fn an_extension_server_that_does_not_know_our_user_keeps_nobody_from_hearing_the_rest() {
+    for code in [
+        StatusCode::FORBIDDEN,
+        StatusCode::UNAUTHORIZED,
+        StatusCode::TEMPORARY_REDIRECT,
+        StatusCode::METHOD_NOT_ALLOWED,
+    ] {
+        let items = [group("a.example", "v1", "things"), group("far.example", "v1", "things")];
+        let old = Old::start("old", Unaggregated, &groups(&items)).await;
+        old.answers(FAR, Some(Instead::Status(code)));
+        let proxy = ProxyBuilder::new().server("old", old.address()).home("old").start().await;
+        assert_eq!(proxy.freshness("old"), Fresh, "{code}");
+        let document = known(&proxy, "old");
+        assert!(find(&document.apis.list, "far.example", "v1").unwrap().freshness.is_stale());
+        assert!(!find(&document.apis.list, "a.example", "v1").unwrap().freshness.is_stale());
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_our_user_every_list_is_not_believed_to_be_empty() {
+    let (old, proxy) = old(&["a.example", "far.example"]).await;
+    let before = known(&proxy, "old");
+    for path in ["/apis/a.example/v1", FAR] {
+        old.answers(path, Some(Instead::Status(StatusCode::FORBIDDEN)));
+    }
+    fetch(&proxy, "old").await;
+    assert_eq!(proxy.freshness("old"), Stale);
+    assert!(proxy.target("old").health.last_error().unwrap().contains("may our user read it there?"));
+    assert_eq!(known(&proxy, "old"), before);
+}
+
+#[tokio::test]
+async fn i8_what_only_a_peer_may_serve_whose_extension_server_was_never_heard_is_no_404() {
+    let far = [group("far.example", "v1", "things")];
+    let peer = Old::start("peer", Unaggregated, &groups(&far)).await;
+    peer.answers(FAR, Some(Instead::Status(StatusCode::SERVICE_UNAVAILABLE)));
+    let home = Old::start("home", Unaggregated, &groups(&[group("a.example", "v1", "things")])).await;
+    let proxy = ProxyBuilder::new().server("home", home.address()).server("peer", peer.address());
+    let proxy = proxy.home("home").start().await;
+    let admin = proxy.h2(As::Certificate(&PKI.admin)).await;
+    let answer = admin.get("/apis/far.example/v1/things").await;
+    assert_eq!(answer.json()["servedBy"], "peer");
+    assert_eq!(admin.get(FAR).await.status, 503);
+    assert_eq!(admin.get("/apis/none.example/v1/things").await.json()["servedBy"], "home");
+}
+
+#[tokio::test]
+async fn i7_a_server_that_starts_is_not_believed_until_it_says_that_it_is_ready() {
+    for form in [Unaggregated, V2] {
+        let full = [group("a.example", "v1", "things"), group("late.example", "v1", "things")];
+        let old = Old::start("old", form, &groups(&full[..1])).await;
+        old.is_ready(false);
+        let proxy = ProxyBuilder::new().server("old", old.address()).home("old").unready().start().await;
+        let fetches = || proxy.app.proxy.refresh[0].ask_and_wait(Trigger::Changed);
+        for _ in 0..3 {
+            fetches().await;
+            assert_eq!(proxy.freshness("old"), Unknown, "{form:?}");
+        }
+        let admin = proxy.h2(As::Certificate(&PKI.admin)).await;
+        assert_eq!(admin.get("/apis/late.example/v1/things").await.status, 503);
+        old.serves(&groups(&full));
+        old.is_ready(true);
+        eventually("it is believed", || proxy.freshness("old") == Fresh).await;
+        assert!(find(&known(&proxy, "old").apis.list, "late.example", "v1").is_some());
+    }
+}
+
+#[tokio::test]
+async fn i7_what_was_read_before_a_server_got_ready_is_not_believed_because_it_is_ready_behind() {
+    let full = [group("a.example", "v1", "things"), group("late.example", "v1", "things")];
+    let old = Old::start("old", Unaggregated, &groups(&full[..1])).await;
+    old.is_ready(false);
+    old.holds(true, &["/apis/a.example/v1"]);
+    let proxy = ProxyBuilder::new().server("old", old.address()).home("old").unready().start().await;
+    eventually("the first fetch is under way", || old.busy() > 0).await;
+    old.serves(&groups(&full));
+    old.is_ready(true);
+    old.holds(false, &[]);
+    eventually("it is believed", || proxy.freshness("old") == Fresh).await;
+    assert!(find(&known(&proxy, "old").apis.list, "late.example", "v1").is_some());
 }

@@ -26,6 +26,10 @@ pub enum Fault {
     Endless,
     Aborted,
     Silent,
+    /// Announces more than anybody would take, and sends none of it.
+    Announced,
+    /// After that it is well.
+    Late(Duration),
 }
 
 /// A request for OpenAPI.
@@ -53,6 +57,12 @@ struct State {
     asked: Vec<Asked>,
     without_hashes: bool,
     refused: bool,
+    /// Knows protobuf by its older name only.
+    old: bool,
+    /// Of `/openapi/v2`, whatever is in it.
+    etag: Option<String>,
+    /// So often were schemas written anew.
+    edition: u32,
 }
 
 fn field(number: u8, value: &[u8]) -> Vec<u8> {
@@ -122,6 +132,26 @@ impl Api {
         self.state().refused = true;
     }
 
+    /// Knows protobuf by its older name only.
+    pub fn grow_old(&self) {
+        self.state().old = true;
+    }
+
+    /// Tags `/openapi/v2` so, whatever is in it.
+    pub fn tag(&self, etag: &str) {
+        self.state().etag = Some(etag.to_owned());
+    }
+
+    /// Has a document of which discovery does not speak.
+    pub fn have(&self, key: &str) {
+        self.state().others.push(key.to_owned());
+    }
+
+    /// Describes what it serves in other words.
+    pub fn reword(&self) {
+        self.state().edition += 1;
+    }
+
     /// No longer.
     pub fn withdraw(&self, key: &str) {
         self.state().versions.remove(key);
@@ -145,7 +175,9 @@ impl Api {
             );
         }
         let (paths, schemas) = self.parts(key, state.versions.get(key)?);
-        let document = json!({ "openapi": "3.0.0", "paths": paths, "components": { "schemas": schemas } });
+        let info = state.edition;
+        let document =
+            json!({ "openapi": "3.0.0", "info": info, "paths": paths, "components": { "schemas": schemas } });
         Some(document.to_string().into_bytes())
     }
 
@@ -263,6 +295,10 @@ impl Api {
             state.fault.filter(|_| target.starts_with(&state.fault_at))
         };
         match fault {
+            Some(Fault::Late(by)) => {
+                tokio::time::sleep(by).await;
+                self.openapi(request)
+            }
             Some(fault) => broken(fault).await,
             None => self.openapi(request),
         }
@@ -271,6 +307,9 @@ impl Api {
     fn openapi(&self, request: &Request<Incoming>) -> Response<Body> {
         let text = |name| request.headers().get(name).map_or("", |value| value.to_str().unwrap());
         let protobuf = text(header::ACCEPT).contains("protobuf");
+        if protobuf && self.state().old && !text(header::ACCEPT).contains("@v1.0+protobuf") {
+            return status(406);
+        }
         let path = request.uri().path();
         let query = request.uri().query().unwrap_or_default();
         let named = query.strip_prefix("hash=").unwrap_or_default();
@@ -278,7 +317,7 @@ impl Api {
             _ if path == "/openapi/v3" => (self.index(), String::new(), "text/plain; charset=utf-8"),
             _ if path == "/openapi/v2" => {
                 let (json, bytes) = self.v2();
-                let etag = hash(&json);
+                let etag = self.state().etag.clone().unwrap_or_else(|| hash(&json));
                 if protobuf { (bytes, etag, V2_PROTOBUF) } else { (json, etag, "application/json") }
             }
             Some(key) => {
@@ -341,9 +380,14 @@ async fn broken(fault: Fault) -> Response<Body> {
             let abort: Result<Frame<Bytes>, body::BoxError> = Err("cut".into());
             Response::new(pieces(futures_util::stream::iter([piece("{\"paths\":{"), abort])))
         }
+        Fault::Announced => Response::builder()
+            .header("content-length", "1000000000")
+            .body(pieces(futures_util::stream::pending()))
+            .unwrap(),
         Fault::Silent => {
             tokio::time::sleep(Duration::from_secs(3600)).await;
             status(504)
         }
+        Fault::Late(_) => unreachable!("it ends well"),
     }
 }

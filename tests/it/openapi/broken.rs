@@ -14,7 +14,7 @@ fn bounded(proxy: ProxyBuilder) -> ProxyBuilder {
         let bounds = &mut config.discovery.openapi;
         (bounds.max_index, bounds.max_document) = (100_000, 100_000);
         bounds.index_age = Duration::from_millis(50);
-        bounds.retry = Duration::from_millis(50);
+        (bounds.retry, bounds.retry_too_large) = (Duration::from_millis(50), Duration::from_millis(50));
     })
 }
 

@@ -172,3 +172,23 @@ fn what_did_not_change_is_neither_merged_nor_written_again() {
     let next = Answers::new(two.into(), Some(&first)).unwrap();
     assert!(!kept(&next, Tree::Apis), "another server");
 }
+
+#[test]
+fn how_big_a_document_gets_is_seen_by_its_versions_and_subresources_too() {
+    let kind = json!({"group": "", "version": "", "kind": "Thing"});
+    let subresources: Vec<_> = (0..500)
+        .map(|number| json!({"subresource": format!("s{number}"), "responseKind": kind, "verbs": ["get"]}))
+        .collect();
+    let mut thing = resource("things", "Thing");
+    thing["subresources"] = subresources.into();
+    let versions: Vec<_> = (0..500)
+        .map(|number| json!({"version": format!("v1alpha{number}"), "freshness": "Current", "resources": [thing]}))
+        .collect();
+    let many = json!({"metadata": {"name": "many.example"}, "versions": versions});
+    let answers = Answers::new(vec![origin("a", vec![many], Lists::default())], None).unwrap();
+    for path in ["/apis", "/apis/many.example", "/apis/many.example/v1alpha7"] {
+        let Found::Document(key) = answers.unaggregated(DiscoveryPath::of(path).unwrap()) else { panic!() };
+        let written = answers.write(key, Encoding::new(Media::Json, false)).body().len();
+        assert!(answers.size(key) >= written / 2, "{path}: {} for {written}", answers.size(key));
+    }
+}

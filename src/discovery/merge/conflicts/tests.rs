@@ -84,3 +84,21 @@ fn no_kind_contradicts_none_and_the_lists_own_group_version_may_be_left_out() {
     );
     assert!(conflicts(&[document("", "Thing", ""), document("Cluster", "Thing", "")]).is_empty());
 }
+
+#[test]
+fn servers_that_contradict_each_other_in_everything_are_compared_in_no_time() {
+    let many = |scope: &str| {
+        let mut list = document(scope, "Thing", "Scale");
+        let one = list.items.remove(0);
+        list.items.extend((0..10_000).map(|number| {
+            let mut group = one.clone();
+            group.metadata.name = format!("g{number}.example");
+            group
+        }));
+        list
+    };
+    let began = std::time::Instant::now();
+    assert_eq!(conflicts(&[many("Namespaced"), many("Cluster")]).len(), 10_000);
+    let took = began.elapsed();
+    assert!(took < std::time::Duration::from_secs(5), "{took:?}");
+}

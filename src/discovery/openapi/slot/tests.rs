@@ -25,16 +25,58 @@ async fn what_is_there_is_asked_for_again_when_it_is_old_or_the_catalog_is_anoth
     assert_eq!(slot.need(1, AGE, &bounds), Need::Nothing);
     assert_eq!(slot.need(2, AGE, &bounds), Need::Again);
     tokio::time::advance(AGE + Duration::from_secs(1)).await;
+    assert_eq!(slot.need(1, AGE, &bounds), Need::Again);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_twice_for_a_server_that_became_slow() {
+    let (slot, bounds) = (Arc::<Slot>::default(), Bounds::default());
+    fetched(&slot, 1, Ok(Some(good("a")))).await;
+    tokio::time::advance(AGE + Duration::from_secs(1)).await;
+    let slow = bounds.revalidate + Duration::from_millis(1);
+    let flight = slot.start(1, &bounds, |_| async move {
+        tokio::time::sleep(slow).await;
+        Ok(None)
+    });
+    assert_eq!(slot.need(1, AGE, &bounds), Need::Again);
+    tokio::time::advance(slow).await;
     assert_eq!(slot.need(1, AGE, &bounds), Need::Background);
+    landed(flight, None).await;
+    tokio::time::advance(AGE + Duration::from_secs(1)).await;
+    assert_eq!(slot.need(1, AGE, &bounds), Need::Background);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_large_is_not_asked_for_again_soon_whatever_the_catalog_says() {
+    let (slot, bounds) = (Arc::<Slot>::default(), Bounds::default());
+    fetched(&slot, 1, Err(FetchError::TooLarge(7))).await;
+    tokio::time::advance(bounds.retry * 2).await;
+    assert_eq!(slot.need(2, AGE, &bounds), Need::Nothing);
+    tokio::time::advance(bounds.retry_too_large).await;
+    assert_eq!(slot.need(2, AGE, &bounds), Need::Background);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_came_later_makes_a_document_doubtful() {
+    let (slot, bounds) = (Arc::<Slot>::default(), Bounds::default());
+    let before = Instant::now();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    fetched(&slot, 1, Ok(Some(good("a")))).await;
+    slot.doubt_before(Some(before));
+    slot.doubt_before(None);
+    assert_eq!(slot.need(1, AGE, &bounds), Need::Nothing);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    slot.doubt_before(Some(Instant::now()));
+    assert_eq!(slot.need(1, AGE, &bounds), Need::Again);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_keeps_what_was_there_and_says_why() {
     let (slot, bounds) = (Arc::<Slot>::default(), Bounds::default());
     fetched(&slot, 1, Ok(Some(good("a")))).await;
-    fetched(&slot, 1, Err(FetchError::TooLarge(7))).await;
+    fetched(&slot, 1, Err(FetchError::Broken("cut".into()))).await;
     assert_eq!(tag(&slot).as_deref(), Some("a"));
-    assert_eq!(slot.shown().error.as_deref(), Some("larger than 7 bytes"));
+    assert_eq!(slot.shown().error.as_deref(), Some("the answer broke off: cut"));
     assert_eq!(slot.need(1, AGE, &bounds), Need::Nothing, "not at once");
     tokio::time::advance(bounds.retry + Duration::from_secs(1)).await;
     assert_eq!(slot.need(1, AGE, &bounds), Need::Background);

@@ -51,8 +51,39 @@ impl Role {
 const WIRE_LENGTH: u64 = 2;
 
 pub(super) fn check(generation: Generation, document: &[u8]) -> Result<(), Rubbish> {
-    // Everything that could be found fault with is read on the way.
-    unite(generation, &[document]).map(drop)
+    check_message(document, &|number| Role::of(generation, number))
+}
+
+/// Reads all that [`unite_messages`] would, and writes nothing: a document may be big.
+fn check_message(message: &[u8], role: &dyn Fn(u32) -> Role) -> Result<(), Rubbish> {
+    let mut numbers: BTreeMap<u32, Vec<Field<'_>>> = BTreeMap::new();
+    for field in fields(message)? {
+        numbers.entry(field.number).or_default().push(field);
+    }
+    for (number, pieces) in numbers {
+        match role(number) {
+            Role::Other => {}
+            Role::Named { entry } | Role::Paths { entry } => check_list(&joined(&pieces)?, entry)?,
+            Role::Components(numbers) => {
+                check_message(&joined(&pieces)?, &|number| Role::of_component(&numbers, number))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_list(list: &[u8], entry: u32) -> Result<(), Rubbish> {
+    for field in fields(list)?.into_iter().filter(|field| field.number == entry) {
+        let listed = listed(&field)?;
+        of_number(&listed, 1)?;
+        of_number(&listed, 2)?;
+    }
+    Ok(())
+}
+
+/// Name and value of an entry of a list, as fields.
+fn listed<'a>(entry: &Field<'a>) -> Result<Vec<Field<'a>>, Rubbish> {
+    fields(entry.value.ok_or_else(|| Rubbish("an entry is no message".into()))?)
 }
 
 pub(super) fn unite(generation: Generation, documents: &[&[u8]]) -> Result<Vec<u8>, Rubbish> {
@@ -72,7 +103,7 @@ fn unite_messages(messages: &[&[u8]], role: &dyn Fn(u32) -> Role) -> Result<Vec<
             }
         }
     }
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(messages.iter().map(|message| message.len()).max().unwrap_or(0));
     for (number, having) in numbers {
         let values = || having.iter().map(|(_, fields)| joined(fields)).collect::<Result<Vec<_>, _>>();
         let united = match role(number) {
@@ -121,7 +152,7 @@ fn unite_lists(lists: &[Cow<'_, [u8]>], entry: u32, paths: bool) -> Result<Vec<u
                 }
                 continue;
             }
-            let listed = fields(field.value.ok_or_else(|| Rubbish("an entry is no message".into()))?)?;
+            let listed = listed(&field)?;
             let (name, value) = (of_number(&listed, 1)?, of_number(&listed, 2)?);
             names.entry(name).or_default().push((field.raw, value));
         }
