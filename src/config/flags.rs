@@ -158,10 +158,10 @@ pub struct ServeArgs {
     /// How long home's permission to read discovery is remembered; 0 asks every time [default: 10s]
     #[arg(long, value_name = "DURATION", help_heading = DISCOVERY)]
     pub discovery_authorization_ttl: Option<String>,
-    /// Whether discovery is answered with one merged document: on or off [default: on]
+    /// Whether discovery and OpenAPI are answered with merged documents: on or off [default: on]
     #[arg(long, value_name = "ON|OFF", help_heading = DISCOVERY)]
     pub merge: Option<String>,
-    /// Whether merged answers name the servers whose documents went into them, in
+    /// Whether merged discovery answers name the servers whose documents went into them, in
     /// x-kube-peer-proxy-discovery-sources: on or off [default: off]
     #[arg(long, value_name = "ON|OFF", help_heading = DISCOVERY)]
     pub discovery_sources_header: Option<String>,

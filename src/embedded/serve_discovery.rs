@@ -18,9 +18,8 @@ pub(super) async fn answer(
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let (api, apis) = (Tree::Api, Tree::Apis);
     match segments[..] {
-        ["api"] => Some(root(server, api, headers, false).await),
+        ["api"] | ["api", ""] => Some(root(server, api, headers, false).await),
         ["apis"] => Some(root(server, apis, headers, false).await),
-        ["api", ""] => Some(root(server, api, headers, true).await),
         ["apis", ""] => Some(root(server, apis, headers, true).await),
         ["api", version] | ["api", version, ""] => Some(below(server, api, "", Some(version), headers)),
         ["apis", group] | ["apis", group, ""] => Some(below(server, apis, group, None, headers)),
@@ -31,7 +30,7 @@ pub(super) async fn answer(
     }
 }
 
-/// With a slash at its end upstream has the unaggregated form only.
+/// Behind `/apis/` upstream has the unaggregated form only.
 async fn root(server: &Shared, tree: Tree, headers: &HeaderMap, slash: bool) -> Result<Answer, Refusal> {
     let fault = server.faults.of_discovery().filter(|_| !slash);
     let mut headers = headers.clone();

@@ -167,6 +167,10 @@ async fn explain_says_where_a_request_would_go_and_why() {
     assert_eq!((&other["goes"], &other["home"]), (&json!("home"), &json!("v136")));
     assert_eq!(explain("path=/version").await["reason"], "not-a-resource");
     assert_eq!(explain("path=/apis/nobody.example/v1/things&verb=list").await["reason"], "nobody-serves");
+    for merged in ["/apis", "/apis/apps/v1", "/openapi/v3/apis/apps/v1"] {
+        let here = explain(&format!("path={merged}")).await;
+        assert_eq!((&here["goes"], &here["reason"]), (&json!("here"), &json!("merged-document")), "{merged}");
+    }
     for bad in
         ["", "?path=pods", "?path=/api/v1/pods&verb=eat", "?path=/api/v1//pods", "?path=/version&home=x"]
     {

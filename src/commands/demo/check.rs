@@ -81,7 +81,7 @@ pub(super) async fn play(stage: &Stage) -> anyhow::Result<Seen> {
         "the list of a group-version should have the policies"
     );
     seen.step(
-        "the list that kubectl before 1.30 and kube-rs read",
+        "the list that kubectl before 1.26 and kube-rs read",
         format!("{} resources, the policies among them", rows.len()),
     );
 

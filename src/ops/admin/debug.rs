@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{
-        discovery::Tree,
+        discovery::{DiscoveryPath, Tree},
         media_type::AggregatedVersion,
         request_info::{self, RequestInfo},
     },
@@ -155,6 +155,10 @@ pub(super) fn explain<'a>(proxy: &Proxy, asked: impl Fn(&str) -> Option<&'a str>
         Decision::Peers(peers, reason) => ("peer", peers, reason),
         Decision::Unavailable(reason) => ("nowhere (503)", ServerSet::EMPTY, reason),
     };
+    let (goes, to, reason, because) = match merged(proxy, &method, &decoded) {
+        Some(because) => ("here", ServerSet::EMPTY, "merged-document", because),
+        None => (goes, to, reason.as_str(), reason.explain()),
+    };
     Ok(json!({
         "request": {
             "isResource": info.is_resource, "verb": info.verb, "group": info.group, "version": info.version,
@@ -164,12 +168,25 @@ pub(super) fn explain<'a>(proxy: &Proxy, asked: impl Fn(&str) -> Option<&'a str>
         "home": *proxy.fleet.get(home).name,
         "goes": goes,
         "to": names(to),
-        "reason": reason.as_str(),
-        "because": reason.explain(),
+        "reason": reason,
+        "because": because,
         "listedBy": { "current": names(serving.current), "stale": names(serving.stale) },
         "fresh": names(catalog.fresh),
         "unknown": names(catalog.unknown),
         "healthy": names(proxy.fleet.healthy()),
         "catalogGeneration": catalog.generation,
     }))
+}
+
+/// Why a request is answered by nobody but us, if it is.
+fn merged(proxy: &Proxy, method: &Method, path: &str) -> Option<&'static str> {
+    if *method != Method::GET || !proxy.policy.load().settings.merge {
+        return None;
+    }
+    if DiscoveryPath::of(path).is_some() {
+        return Some("discovery is merged; home is asked whether the caller may read it");
+    }
+    path.starts_with("/openapi/").then_some(
+        "OpenAPI is merged; a document that one server has whole comes from there, from home if that has it",
+    )
 }

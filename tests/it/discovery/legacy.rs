@@ -184,7 +184,7 @@ async fn with_a_slash_at_the_end_nothing_aggregated_is_offered() {
     let cluster = three().await;
     let proxy = cluster.proxy().home("v132").start().await;
     let admin = admin(&proxy).await;
-    for path in ["/apis/", "/api/", "/apis/apps", "/apis/apps/v1", "/api/v1", PEERS] {
+    for path in ["/apis/", "/apis/apps", "/apis/apps/v1", "/api/v1", PEERS] {
         let message = admin.get_with(path, V2).await.refused(406);
         assert_eq!(
             message,
@@ -194,6 +194,10 @@ async fn with_a_slash_at_the_end_nothing_aggregated_is_offered() {
         );
     }
     assert_eq!(admin.get_with("/apis", ("accept", "text/html")).await.status, 406);
+    // `/api/` has the handler of `/api` upstream.
+    let both = [admin.get_with("/api/", V2).await, admin.get_with("/api", V2).await];
+    assert_eq!(both[0].header("content-type"), both[1].header("content-type"));
+    assert_eq!(both[0].body, both[1].body);
 }
 
 #[tokio::test]
