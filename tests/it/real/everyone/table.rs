@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Cell {
     Ok,
-    /// With what it said.
+    /// It failed, or printed (warnings included) something else than where everything is served. With what it said.
     Fails(String),
     /// That client has no such command.
     Absent,
@@ -69,7 +69,7 @@ impl Table {
         self.rows.values().flat_map(BTreeMap::values).filter(|cell| **cell == Cell::Ok).count()
     }
 
-    /// Markdown: a column for each command, a row for each client, or for several whose rows are the same;
+    /// Markdown: a column for each command, a row for each client, or for several kubectls whose rows are the same;
     /// `before → here` where they differ.
     pub(crate) fn beside(&self, before: &Self) -> String {
         let mut rows: Vec<(String, String, String)> = Vec::new();
@@ -81,7 +81,9 @@ impl Table {
             let cells: Vec<_> = self.columns.iter().map(|column| cell(column)).collect();
             let cells = cells.join(" | ");
             match rows.last_mut() {
-                Some((_, last, same)) if *same == cells => last.clone_from(client),
+                Some((first, last, same)) if *same == cells && first.starts_with("kubectl ") => {
+                    last.clone_from(client)
+                }
                 _ => rows.push((client.clone(), client.clone(), cells)),
             }
         }
