@@ -92,7 +92,7 @@ fn check_bytes(sent: &[u8], request: &LoggedRequest) {
         assert!(text.is_empty() || count(sent, text.as_bytes()) > 0, "nobody asked for {request:?}");
     }
     for value in request.headers.get_all(header::AUTHORIZATION) {
-        assert!(count(sent, value.as_bytes()) > 0, "I13: {request:?}");
+        assert!(value.is_empty() || count(sent, value.as_bytes()) > 0, "I13: {request:?}");
     }
 }
 
