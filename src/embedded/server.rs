@@ -15,6 +15,7 @@ use super::discovery::Discovery;
 use super::faults::Faults;
 use super::forms::Forms;
 use super::log::RequestLog;
+use super::port::Port;
 use super::shared::Shared;
 use super::store::Store;
 
@@ -35,6 +36,7 @@ pub enum StartError {
 /// A server that was started; it stops when this is dropped.
 pub struct RunningServer {
     shared: Arc<Shared>,
+    port: Port,
     /// The task that accepts, while there is one.
     accepting: Mutex<Option<JoinHandle<()>>>,
 }
@@ -43,8 +45,11 @@ pub struct RunningServer {
 
 impl RunningServer {
     pub(super) async fn start(shared: Shared, address: SocketAddr) -> Result<Self, StartError> {
-        let server = Self { shared: Arc::new(shared), accepting: Mutex::new(None) };
-        server.listen(address).await?;
+        let port =
+            Port::take(address).map_err(|error| StartError::Bind(shared.id.clone(), address, error))?;
+        shared.address.get_or_init(|| port.address());
+        let server = Self { shared: Arc::new(shared), port, accepting: Mutex::new(None) };
+        server.listen().await?;
         Ok(server)
     }
 
@@ -125,7 +130,7 @@ impl RunningServer {
     /// Starts again on the same address, after [`stop`](Self::stop) or without it.
     pub async fn restart(&self) -> Result<(), StartError> {
         self.stop().await;
-        self.listen(self.addr()).await
+        self.listen().await
     }
 
     /// Drops all connections at once; new ones are accepted.
@@ -138,11 +143,9 @@ impl RunningServer {
         self.shared.connections.goaway.send_modify(|count| *count += 1);
     }
 
-    async fn listen(&self, address: SocketAddr) -> Result<(), StartError> {
-        let failed = |error| StartError::Bind(self.shared.id.clone(), address, error);
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let bound = listener.local_addr().map_err(failed)?;
-        self.shared.address.get_or_init(|| bound);
+    async fn listen(&self) -> Result<(), StartError> {
+        let failed = |error| StartError::Bind(self.shared.id.clone(), self.addr(), error);
+        let listener = self.port.listen().map_err(failed)?;
         *self.accepting.lock().await = Some(tokio::spawn(accept(Arc::clone(&self.shared), listener)));
         Ok(())
     }

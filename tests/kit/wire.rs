@@ -4,16 +4,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube_peer_proxy::embedded::Port;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 /// Forwards TCP to one address.
 pub struct Wire {
     pub address: SocketAddr,
+    port: Port,
     shared: Arc<Shared>,
     accepting: Mutex<Option<JoinHandle<()>>>,
 }
@@ -49,15 +51,15 @@ impl Wire {
 
     /// Leads nowhere yet; who connects waits.
     pub async fn loose() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let port = Port::take(([127, 0, 0, 1], 0).into()).unwrap();
+        let (address, listener) = (port.address(), port.listen().unwrap());
         let shared = Arc::new(Shared {
             to: watch::Sender::new(None),
             fault: watch::Sender::default(),
             cut: watch::Sender::default(),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
-        Self { address, shared, accepting: Mutex::new(Some(accepting)) }
+        Self { address, port, shared, accepting: Mutex::new(Some(accepting)) }
     }
 
     pub fn lead_to(&self, server: SocketAddr) {
@@ -74,10 +76,7 @@ impl Wire {
 
     /// New connections are accepted again.
     pub async fn accept_again(&self) {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_reuseaddr(true).unwrap();
-        socket.bind(self.address).unwrap();
-        let listener = socket.listen(1024).unwrap();
+        let listener = self.port.listen().unwrap();
         *self.accepting.lock().await = Some(tokio::spawn(accept(listener, Arc::clone(&self.shared))));
     }
 
