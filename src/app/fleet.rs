@@ -32,7 +32,7 @@ pub(super) fn fleet(loaded: &Loaded, metrics: &Metrics) -> anyhow::Result<Fleet>
         let context = || format!("API server {:?}", server.name);
         let target =
             Target { host: server.host(), port: server.port(), server_name: server.server_name.clone() };
-        let health = Arc::new(Health::default());
+        let health = Arc::new(Health::new(Arc::clone(&server.name), metrics.servers.clone()));
         let observed =
             |class: Class| observer(Arc::clone(&server.name), class, Arc::clone(&health), metrics.clone());
         let ServerTls { identity, token, unproven, upgrade } = tls(files).with_context(context)?;

@@ -20,7 +20,10 @@ use super::{
     catalog::{Book, Document, Knowledge},
     fetch::{FetchError, Fetched, Fetcher, Found, Ledger, Wanted},
 };
-use crate::{metrics::Metrics, servers::Server};
+use crate::{
+    metrics::Metrics,
+    servers::{Server, health::Word},
+};
 
 /// How often it is looked for lists that have got old, in the time in which one gets old.
 const LOOKS: u32 = 20;
@@ -205,7 +208,8 @@ impl Task {
         let now = Instant::now();
         self.next_look = now + self.schedule.list_max_age / LOOKS;
         let Some(document) = self.book.catalog().servers[self.number].document.clone() else { return };
-        if !self.pass.is_empty() || !self.server.health.is_healthy() {
+        let health = &self.server.health;
+        if !self.pass.is_empty() || !health.is_connected() || !health.is_fetched() || !health.is_ready() {
             return;
         }
         let due = self.ledger.due(&document, again, now);
@@ -275,7 +279,8 @@ impl Task {
         let Fetched { document, ready } = fetched;
         self.server.health.contact();
         if !ready {
-            self.server.health.ready(false);
+            self.server.health.heard(Word::NotReady, Instant::now());
+            self.server.health.look();
         }
         self.server.health.fetched(Ok(()));
         // What was lost while we asked makes the answer an old one.

@@ -124,8 +124,9 @@ impl Proxy {
         if exchange.peer_proxied || exchange.policy.settings.reroute != Reroute::On {
             return vec![home];
         }
-        let mut order: Vec<usize> = self.fleet.healthy().iter().filter(|number| *number != home).collect();
-        let at = if self.fleet.get(home).health.is_healthy() { 0 } else { order.len() };
+        let healthy = self.fleet.healthy();
+        let mut order: Vec<usize> = healthy.iter().filter(|number| *number != home).collect();
+        let at = if healthy.contains(home) { 0 } else { order.len() };
         order.insert(at, home);
         order
     }

@@ -360,9 +360,13 @@ async fn held_back_404(response: Response<Body>) -> Held {
 }
 
 /// Keeps a request counted until its answer's body is through.
-struct Hold(#[expect(dead_code, reason = "counts by living")] InFlight);
+struct Hold(InFlight);
 
 impl Watcher for Hold {
+    fn failed(&mut self, error: &body::BoxError) {
+        self.0.broke_off(error);
+    }
+
     fn trailers(&mut self, trailers: &mut http::HeaderMap) {
         headers::strip_hop_by_hop(trailers);
     }

@@ -335,7 +335,7 @@ impl Proxy {
     }
 
     fn is_healthy(&self, server: usize) -> bool {
-        self.fleet.get(server).health.is_healthy()
+        self.fleet.is_healthy(server)
     }
 }
 
