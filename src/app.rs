@@ -27,6 +27,7 @@ use crate::{
         home::Home,
         listener::{Gate, Listener},
         seats::Seats,
+        writes::Writes,
     },
     servers::{TokenHasher, source::Fleet},
 };
@@ -149,6 +150,7 @@ impl App {
             refresh,
             hasher: TokenHasher::default(),
             authorizations: Authorizations::new(config.discovery.authorization_ttl),
+            writes: Writes::default(),
             served_generation: u64::MAX.into(),
             metrics: metrics.clone(),
             seats: Seats::default(),

@@ -149,6 +149,16 @@ pub const MAX_DISCOVERY_BYTES: usize = 64 * MIB;
 /// but not more often than this.
 pub const ROUTE_404_REFETCH_INTERVAL: Duration = Duration::from_secs(1);
 
+/// After a write on custom resource definitions or APIServices through us, discovery answers are preceded by a fetch for
+/// so long. kube-apiserver shows a new definition in its discovery within a second or two.
+pub const WRITE_WINDOW: Duration = Duration::from_secs(5);
+
+/// Those answers wait for the fetches so long at most.
+pub const WRITE_REVALIDATION: Duration = Duration::from_secs(2);
+
+/// Those fetches are made not more often than this, whoever asks.
+pub const WRITE_FETCH_INTERVAL: Duration = Duration::from_millis(50);
+
 /// Bytes of a 404's body that are kept back to see whether it is a route-level one. Those are short; what is
 /// longer is passed on as it comes.
 pub const MAX_BUFFERED_404_BYTES: usize = 16 * KIB;

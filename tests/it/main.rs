@@ -30,3 +30,4 @@ mod tls;
 mod upgrades;
 mod vectors;
 mod watch_checker;
+mod writes;
