@@ -1,6 +1,6 @@
 //! The one place where everything is wired. `main` and the tests call the same [`App::build`].
 
-use std::{net::SocketAddr, pin::pin, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, pin::pin, sync::Arc};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -11,10 +11,15 @@ use tokio::{
 };
 
 use crate::{
-    config::{self, Config, Loaded, Shutdown},
-    discovery::{catalog::Book, openapi::Library},
+    config::{self, Config, Fault, Invalid, Loaded, Shutdown},
+    discovery::{
+        cache::{Cache, Flush, Keeper},
+        catalog::Book,
+        openapi::Library,
+    },
     drain::{Drain, Phase},
     limits,
+    metrics::Metrics,
     ops::{
         access,
         admin::{Admin, Pages},
@@ -65,6 +70,8 @@ pub struct App {
     drain: Drain,
     leaving: Shutdown,
     staying: Condition,
+    /// Brings the discovery cache to the disk, if there is one.
+    flush: Option<Flush>,
     listeners: JoinSet<()>,
     /// End with the app.
     background: JoinSet<()>,
@@ -109,6 +116,7 @@ impl App {
 
         let fleet = fleet::fleet(loaded, &metrics)?;
         let book = Arc::new(Book::new(fleet.clone()));
+        let cache = cache(config, &metrics)?.map(|cache| Keeper::load(cache, &book, &fleet));
         let fetcher = fleet::fetcher(config);
         let refresh = fleet::keep_known(config, &fleet, &book, &fetcher, &metrics);
         let mut bounds = config.discovery.openapi;
@@ -137,6 +145,11 @@ impl App {
                 time::sleep(limits::OPENAPI_IDLE_CHECK).await;
                 idle.sweep();
             }
+        });
+
+        let flush = cache.map(|(keeper, flush)| {
+            background.spawn(keeper.run());
+            flush
         });
 
         let drain = Drain::default();
@@ -188,6 +201,7 @@ impl App {
             drain,
             leaving: config.shutdown,
             staying,
+            flush,
             listeners: running,
             background,
         })
@@ -215,8 +229,30 @@ impl App {
             }
         }
         self.listeners.shutdown().await;
+        if let Some(flush) = self.flush.take() {
+            flush.now().await;
+        }
         self.background.shutdown().await;
     }
+}
+
+/// Looks at what a configuration can't know before it is used, and no socket is needed for.
+///
+/// # Errors
+/// Faults of the configuration.
+pub fn check(config: &Config) -> Result<(), Invalid> {
+    cache(config, &Metrics::default()).map(drop)
+}
+
+/// The discovery cache, if there is one.
+fn cache(config: &Config, metrics: &Metrics) -> Result<Option<Cache>, Invalid> {
+    let open = |directory: &PathBuf| {
+        Cache::open(directory, metrics.cache.clone()).map_err(|message| {
+            let key = "--discovery-cache-dir".to_owned();
+            Invalid { faults: vec![Fault { key, message }] }
+        })
+    };
+    config.discovery_cache_dir.as_ref().map(open).transpose()
 }
 
 fn home(config: &Config, fleet: &Fleet) -> Home {

@@ -221,6 +221,28 @@ pub const MAX_STORAGE_VERSION_HASH: usize = 128;
 /// Bytes of `/version`.
 pub const MAX_VERSION_BYTES: usize = 64 * KIB;
 
+/// Bytes of a file of the discovery cache; a larger one is neither written nor read. A cluster with 5,000 custom resource
+/// definitions makes about 6 MiB.
+pub const MAX_CACHE_FILE_BYTES: u64 = 256 * MIB as u64;
+
+/// Bytes of the first line of such a file.
+pub const MAX_CACHE_HEADER_BYTES: usize = 4 * KIB;
+
+/// Entries of the cache's directory that are looked at for files that were never finished.
+pub const MAX_CACHE_ENTRIES: usize = 10_000;
+
+/// Those are removed at the start when they are older: another proxy may be writing one right now.
+pub const CACHE_UNFINISHED_AGE: Duration = Duration::from_secs(60);
+
+/// From one write of a server's file in the discovery cache to the next; what changes in between is in the next.
+pub const CACHE_WRITE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A file that can't be written is tried again after [`CACHE_WRITE_INTERVAL`], and twice that, up to this.
+pub const CACHE_RETRY_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// When we leave, what is not in the discovery cache yet has so long to get there.
+pub const CACHE_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
 // === OpenAPI ===
 
 /// Bytes of one server's index of OpenAPI v3; a bigger one is a failed fetch. 5,000 custom resource definitions make

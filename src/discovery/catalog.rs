@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use super::merge::Conflict;
 use crate::{
@@ -45,6 +46,8 @@ pub struct Catalog {
 pub struct Book {
     facts: Mutex<Vec<Knowledge>>,
     current: ArcSwap<Catalog>,
+    /// The generation of the current snapshot.
+    published: watch::Sender<u64>,
 }
 
 // === impl Catalog ===
@@ -129,12 +132,18 @@ impl Book {
     /// Nothing is known of anybody.
     pub fn new(fleet: Fleet) -> Self {
         let first = Catalog::first(fleet);
-        Self { facts: Mutex::new(first.servers.clone()), current: ArcSwap::from_pointee(first) }
+        let facts = Mutex::new(first.servers.clone());
+        Self { facts, current: ArcSwap::from_pointee(first), published: watch::Sender::new(0) }
     }
 
     /// The current snapshot.
     pub fn catalog(&self) -> Arc<Catalog> {
         self.current.load_full()
+    }
+
+    /// Tells of each new snapshot, by its generation.
+    pub fn published(&self) -> watch::Receiver<u64> {
+        self.published.subscribe()
     }
 
     /// [`Self::update`] on a blocking thread, for merging takes milliseconds with thousands of CRDs.
@@ -163,7 +172,9 @@ impl Book {
         if !next.conflicts().eq(current.conflicts()) {
             report(&next);
         }
+        let generation = next.generation;
         self.current.store(Arc::new(next));
+        self.published.send_replace(generation);
     }
 }
 

@@ -66,7 +66,8 @@ async fn after_a_write_each_discovery_answer_is_as_new_as_every_server() {
     let admin = admin(&proxy).await;
     write(&admin).await;
     let began = Instant::now();
-    for (number, name) in ["v132", "v136", "v132", "v136", "v132", "v136", "v132", "v136"].iter().enumerate() {
+    for (number, name) in ["v132", "v136", "v132", "v136", "v132", "v136", "v132", "v136"].iter().enumerate()
+    {
         let group = format!("g{number}.example");
         serve(cluster.server(name), &group);
         let reply = admin.get(&format!("/apis/{group}/v1")).await;
