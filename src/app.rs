@@ -11,12 +11,8 @@ use tokio::{
 };
 
 use crate::{
-    config::{self, Config, Fault, Invalid, Loaded, Shutdown},
-    discovery::{
-        cache::{Cache, Flush, Keeper},
-        catalog::Book,
-        openapi::Library,
-    },
+    config::{Config, Fault, Invalid, Loaded, Shutdown},
+    discovery::cache::{self, Cache, Flush},
     drain::{Drain, Phase},
     limits,
     metrics::Metrics,
@@ -27,14 +23,13 @@ use crate::{
         readiness::{Condition, Readiness},
     },
     proxy::{
-        Proxy,
+        InUse, Proxy, Servers,
         authorize::Authorizations,
-        home::Home,
         listener::{Gate, Listener},
         seats::Seats,
         writes::Writes,
     },
-    servers::{TokenHasher, source::Fleet},
+    servers::TokenHasher,
 };
 
 mod fleet;
@@ -43,6 +38,7 @@ mod reload;
 
 pub use reload::Reloader;
 
+use fleet::Keeper;
 use reload::Reload;
 
 /// Sockets that are bound already, so that whoever builds the app knows the ports.
@@ -57,8 +53,8 @@ pub struct Listeners {
 
 /// A proxy that runs.
 pub struct App {
-    /// What it is made of.
-    pub proxy: Arc<Proxy>,
+    /// What it is made of now.
+    pub proxy: InUse,
     /// Whether it can be sent clients.
     pub readiness: Readiness,
     /// Where clients reach it.
@@ -111,18 +107,13 @@ impl App {
     pub fn build(loaded: &Loaded, listeners: Listeners) -> anyhow::Result<Self> {
         let config = &loaded.config;
         let (metrics, exposition) = Exposition::new();
-        let policy = policy::policy(loaded, 0)?;
+        let policy = policy::policy(loaded, &[], 0)?;
         let tls = Arc::new(ArcSwap::new(policy::serving(loaded, &policy)?));
 
-        let fleet = fleet::fleet(loaded, &metrics)?;
-        let book = Arc::new(Book::new(fleet.clone()));
-        let cache = cache(config, &metrics)?.map(|cache| Keeper::load(cache, &book, &fleet));
-        let fetcher = fleet::fetcher(config);
-        let refresh = fleet::keep_known(config, &fleet, &book, &fetcher, &metrics);
-        let mut bounds = config.discovery.openapi;
-        bounds.document_age = bounds.document_age.min(config.discovery.refresh_interval);
-        let library =
-            Arc::new(Library::new(fleet.clone(), Arc::clone(&book), fetcher, bounds, metrics.clone()));
+        let cache = cache(config, &metrics)?;
+        let mut keeper = Keeper::new(config, cache.clone(), &metrics);
+        let Servers { home, fleet, book, library, refresh } =
+            keeper.begin(keeper.prepare(loaded, None)?, None);
         let readiness = Readiness::default();
         let mut background = JoinSet::new();
         let heard = readiness.latch("discovery");
@@ -139,35 +130,35 @@ impl App {
             heard.done();
         });
 
-        let idle = Arc::clone(&library);
-        background.spawn(async move {
-            loop {
-                time::sleep(limits::OPENAPI_IDLE_CHECK).await;
-                idle.sweep();
-            }
-        });
-
-        let flush = cache.map(|(keeper, flush)| {
+        let flush = cache.map(|cache| {
+            let (keeper, flush) = cache::Keeper::new(cache, Arc::clone(&book));
             background.spawn(keeper.run());
             flush
         });
 
         let drain = Drain::default();
         let staying = readiness.condition("not-shutting-down", true);
-        let proxy = Arc::new(Proxy {
-            policy: ArcSwap::from_pointee(policy),
-            home: home(config, &fleet),
+        let proxy = Arc::new(ArcSwap::from_pointee(Proxy {
+            policy: Arc::new(ArcSwap::from_pointee(policy)),
+            home,
             fleet,
             book,
             library,
             refresh,
             hasher: TokenHasher::default(),
             authorizations: Authorizations::new(config.discovery.authorization_ttl),
-            writes: Writes::default(),
+            writes: Arc::new(Writes::default()),
             served_generation: u64::MAX.into(),
             metrics: metrics.clone(),
             seats: Seats::default(),
             drain: drain.signal(),
+        }));
+        let idle = Arc::clone(&proxy);
+        background.spawn(async move {
+            loop {
+                time::sleep(limits::OPENAPI_IDLE_CHECK).await;
+                idle.load_full().library.sweep();
+            }
         });
 
         let handler = access::handler(Arc::clone(&proxy), config.operating.access_log);
@@ -183,7 +174,7 @@ impl App {
             let listener = Listener { socket, tls, handler, limits, gate, metrics: metrics.clients.clone() };
             running.spawn(listener.run(drain.signal()));
         }
-        let reload = Reload::new(loaded, Arc::clone(&proxy), tls);
+        let reload = Reload::new(loaded, Arc::clone(&proxy), tls, keeper);
         let reloader = reload.reloader();
         background.spawn(reload.run());
         let pages = Admin { proxy: Arc::clone(&proxy), readiness: readiness.clone(), exposition };
@@ -253,12 +244,4 @@ fn cache(config: &Config, metrics: &Metrics) -> Result<Option<Cache>, Invalid> {
         })
     };
     config.discovery_cache_dir.as_ref().map(open).transpose()
-}
-
-fn home(config: &Config, fleet: &Fleet) -> Home {
-    match &config.home {
-        // The configuration's check saw to it that the name is one of the servers'.
-        config::Home::Named(name) => Home::Sidecar(fleet.position(name).unwrap_or_default()),
-        config::Home::Chosen(preference) => Home::Front(*preference),
-    }
 }

@@ -10,9 +10,10 @@
 //! proxy's.
 
 use std::{
+    collections::HashMap,
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
@@ -36,6 +37,15 @@ pub struct Cache {
     /// Bytes of a file.
     limit: u64,
     metrics: CacheMetrics,
+    /// What the files of servers hold.
+    held: Arc<Mutex<HashMap<Arc<str>, Held>>>,
+}
+
+/// Where a server was, and what it said.
+#[derive(Clone, Debug)]
+struct Held {
+    authority: Arc<str>,
+    document: Arc<Document>,
 }
 
 /// Why a file was not written.
@@ -57,7 +67,8 @@ impl Cache {
     /// Whatever the file system says, in words for the operator.
     pub fn open(directory: &Path, metrics: CacheMetrics) -> Result<Self, String> {
         place::prepare(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-        Ok(Self { directory: directory.into(), limit: limits::MAX_CACHE_FILE_BYTES, metrics })
+        let limit = limits::MAX_CACHE_FILE_BYTES;
+        Ok(Self { directory: directory.into(), limit, metrics, held: Arc::default() })
     }
 
     /// Where a server's file is.
@@ -83,7 +94,9 @@ impl Cache {
             Ok(file) => {
                 let File { document, written } = file?;
                 tracing::info!(server = %server, written, "discovery of the last run is there until it is heard");
-                Some(Arc::new(document))
+                let document = Arc::new(document);
+                self.hold(server, authority, &document);
+                Some(document)
             }
             Err(fault) => {
                 tracing::warn!(
@@ -99,13 +112,37 @@ impl Cache {
     ///
     /// # Errors
     /// If it could not be brought to the disk; what was kept before stays.
-    fn store(&self, server: &str, authority: &str, document: &Document) -> Result<(), WriteError> {
+    fn store(&self, server: &Arc<str>, authority: &str, document: &Arc<Document>) -> Result<(), WriteError> {
+        let held = self.held().get(server).cloned();
+        // The same again, as servers without ETags send it.
+        if held.is_some_and(|held| &*held.authority == authority && held.document == *document) {
+            self.hold(server, authority, document);
+            return Ok(());
+        }
         let bytes = File::write(document, server, authority, SystemTime::now())?;
         if u64::try_from(bytes.len()).is_ok_and(|length| length > self.limit) {
             return Err(WriteError::TooLarge { limit: self.limit });
         }
         place::replace(&self.directory, &name::of(server), &bytes)?;
+        self.hold(server, authority, document);
+        self.metrics.wrote(server, "ok");
         Ok(())
+    }
+
+    /// Whether a server's file has this very document.
+    fn holds(&self, server: &str, authority: &str, document: &Arc<Document>) -> bool {
+        let held = self.held();
+        let held = held.get(server).filter(|held| &*held.authority == authority);
+        held.is_some_and(|held| Arc::ptr_eq(&held.document, document))
+    }
+
+    fn hold(&self, server: &Arc<str>, authority: &str, document: &Arc<Document>) {
+        let held = Held { authority: authority.into(), document: Arc::clone(document) };
+        self.held().insert(Arc::clone(server), held);
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<Arc<str>, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -53,8 +53,8 @@ async fn ran_before(cluster: &Cluster, folder: &TempDir) {
 
 /// Its discovery is fetched once more, at once.
 async fn fetched(proxy: &Proxy, server: &str) {
-    let number = proxy.app.proxy.fleet.position(server).unwrap();
-    proxy.app.proxy.refresh[number].ask_and_wait(Trigger::Write).await;
+    let proxy = proxy.app.proxy.load_full();
+    proxy.refresh[proxy.fleet.position(server).unwrap()].ask_and_wait(Trigger::Write).await;
 }
 
 async fn freshness(admin: &Client, group: &str) -> Option<Value> {

@@ -8,11 +8,11 @@ use tokio::{
     time::{self, Instant},
 };
 
-use super::{Cache, WriteError};
+use super::Cache;
 use crate::{
     discovery::catalog::{Book, Document, Fetch},
     limits,
-    servers::{Server, source::Fleet},
+    servers::Server,
 };
 
 /// Keeps the files as the catalog is, each written at most once in [`limits::CACHE_WRITE_INTERVAL`].
@@ -27,14 +27,11 @@ pub struct Keeper {
 #[derive(Clone, Debug)]
 pub struct Flush(mpsc::Sender<oneshot::Sender<()>>);
 
-/// The file of one server.
-#[derive(Debug)]
+/// How the file of one server is doing.
+#[derive(Debug, Default)]
 struct Kept {
-    authority: String,
-    /// What it holds, or held when it was loaded.
-    document: Option<Arc<Document>>,
     /// When it may be written again.
-    next: Instant,
+    next: Option<Instant>,
     /// What the last try came to, if it failed, and how long to wait before another.
     failing: Option<(String, Duration)>,
 }
@@ -42,18 +39,10 @@ struct Kept {
 // === impl Keeper ===
 
 impl Keeper {
-    /// Puts what was known of each server into the catalog. To be called before anybody fetches. Blocks.
-    pub fn load(cache: Cache, book: &Arc<Book>, fleet: &Fleet) -> (Self, Flush) {
-        let mut kept = HashMap::new();
-        for (number, server) in fleet.iter().enumerate() {
-            let document = cache.load(&server.name, &server.authority);
-            if let Some(document) = document.clone() {
-                book.update(number, |known| known.document = Some(document));
-            }
-            kept.insert(Arc::clone(&server.name), Kept { document, ..Kept::new(server) });
-        }
+    /// Writes down what this book, and those that succeed it, know.
+    pub fn new(cache: Cache, book: Arc<Book>) -> (Self, Flush) {
         let (ask, asked) = mpsc::channel(1);
-        (Self { cache, book: Arc::clone(book), kept, asked }, Flush(ask))
+        (Self { cache, book, kept: HashMap::new(), asked }, Flush(ask))
     }
 
     /// Ends when nobody can ask for a flush any more.
@@ -81,25 +70,27 @@ impl Keeper {
     /// Only what a settled fetch brought is written: of a server that is being doubted the last good document is
     /// there already.
     async fn write(&mut self, all: bool) -> Option<Instant> {
+        self.book = self.book.latest();
         let catalog = self.book.catalog();
         // Who was forgotten is not written any more.
         self.kept.retain(|name, _| catalog.fleet.position(name).is_some());
+        self.cache.held().retain(|name, _| catalog.fleet.position(name).is_some());
         let mut rest = None;
         for (server, known) in catalog.fleet.iter().zip(&catalog.servers) {
             let Some(document) = known.document.as_ref().filter(|_| known.fetch == Fetch::Good) else {
                 continue;
             };
-            let kept = self.kept.entry(Arc::clone(&server.name)).or_insert_with(|| Kept::new(server));
-            if kept.holds(server, document) {
+            if self.cache.holds(&server.name, &server.authority, document) {
                 continue;
             }
-            if !all && Instant::now() < kept.next {
-                rest = rest.into_iter().chain([kept.next]).min();
+            let kept = self.kept.entry(Arc::clone(&server.name)).or_default();
+            if !all && kept.next.is_some_and(|next| Instant::now() < next) {
+                rest = rest.into_iter().chain(kept.next).min();
                 continue;
             }
             kept.put(&self.cache, server, document).await;
             if kept.failing.is_some() {
-                rest = rest.into_iter().chain([kept.next]).min();
+                rest = rest.into_iter().chain(kept.next).min();
             }
         }
         rest
@@ -129,36 +120,16 @@ impl Flush {
 // === impl Kept ===
 
 impl Kept {
-    fn new(server: &Server) -> Self {
-        Self { authority: server.authority.clone(), document: None, next: Instant::now(), failing: None }
-    }
-
-    fn holds(&self, server: &Server, document: &Arc<Document>) -> bool {
-        self.authority == server.authority
-            && self.document.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, document))
-    }
-
     async fn put(&mut self, cache: &Cache, server: &Arc<Server>, document: &Arc<Document>) {
-        let held = self.document.clone().filter(|_| self.authority == server.authority);
         let (blocking, whose, new) = (cache.clone(), Arc::clone(server), Arc::clone(document));
-        let stored = spawn_blocking(move || {
-            // The same again, as servers without ETags send it.
-            if held.is_some_and(|held| held == new) {
-                return Ok(());
-            }
-            blocking.store(&whose.name, &whose.authority, &new)?;
-            blocking.metrics.wrote(&whose.name, "ok");
-            Ok::<_, WriteError>(())
-        });
+        let stored = spawn_blocking(move || blocking.store(&whose.name, &whose.authority, &new));
         let stored = match stored.await {
             Ok(stored) => stored.map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         match stored {
             Ok(()) => {
-                self.document = Some(Arc::clone(document));
-                self.authority.clone_from(&server.authority);
-                self.next = Instant::now() + limits::CACHE_WRITE_INTERVAL;
+                self.next = Some(Instant::now() + limits::CACHE_WRITE_INTERVAL);
                 if mem::take(&mut self.failing).is_some() {
                     tracing::info!(server = %server.name, "the discovery cache can be written again");
                 }
@@ -179,7 +150,7 @@ impl Kept {
                 "the discovery cache cannot be written; it is tried again",
             );
         }
-        self.next = Instant::now() + wait;
+        self.next = Some(Instant::now() + wait);
         self.failing = Some((error, wait));
     }
 }

@@ -122,7 +122,7 @@ fn directory_and_files_are_ours_alone() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("made/for/it");
     let cache = open(&directory);
-    cache.store("a", AT, &document()).unwrap();
+    cache.store(&"a".into(), AT, &Arc::new(document())).unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&directory), mode(&cache.path("a"))), (0o700, 0o600));
     let names: Vec<_> =
@@ -142,12 +142,13 @@ fn what_cannot_be_read_is_as_if_it_were_not_there_and_can_be_replaced() {
     sparse.set_len(limits::MAX_CACHE_FILE_BYTES + 1).unwrap();
     assert!(matches!(place::read(&path, cache.limit), Err(Fault::TooLarge { .. })));
     assert!(cache.load(&server, AT).is_none(), "too large");
-    cache.store("a", AT, &document()).unwrap();
+    cache.store(&"a".into(), AT, &Arc::new(document())).unwrap();
     assert_eq!(cache.load(&server, AT).as_deref(), Some(&document()));
+    let cache = open(folder.path());
     std::fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
     assert!(matches!(place::read(&path, cache.limit), Err(Fault::NoFile)));
-    cache.store("a", AT, &document()).unwrap();
+    cache.store(&"a".into(), AT, &Arc::new(document())).unwrap();
     assert_eq!(cache.load(&server, AT).as_deref(), Some(&document()));
 }
 
@@ -155,10 +156,10 @@ fn what_cannot_be_read_is_as_if_it_were_not_there_and_can_be_replaced() {
 fn a_document_that_is_too_large_is_not_written_and_the_old_file_stays() {
     let folder = tempfile::tempdir().unwrap();
     let mut cache = open(folder.path());
-    cache.store("a", AT, &Document::default()).unwrap();
+    cache.store(&"a".into(), AT, &Arc::default()).unwrap();
     let before = std::fs::read(cache.path("a")).unwrap();
     cache.limit = 1000;
-    let refused = cache.store("a", AT, &document()).unwrap_err();
+    let refused = cache.store(&"a".into(), AT, &Arc::new(document())).unwrap_err();
     assert_eq!(refused.to_string(), "it would be larger than 1000 bytes");
     assert_eq!(std::fs::read(cache.path("a")).unwrap(), before);
 }
