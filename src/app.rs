@@ -1,6 +1,6 @@
 //! The one place where everything is wired. `main` and the tests call the same [`App::build`].
 
-use std::{net::SocketAddr, pin::pin, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, pin::pin, sync::Arc};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -11,9 +11,11 @@ use tokio::{
 };
 
 use crate::{
-    config::{Config, Loaded, Shutdown},
+    config::{Config, Fault, Invalid, Loaded, Shutdown},
+    discovery::cache::{self, Cache, Flush},
     drain::{Drain, Phase},
     limits,
+    metrics::Metrics,
     ops::{
         access,
         admin::{Admin, Pages},
@@ -25,6 +27,7 @@ use crate::{
         authorize::Authorizations,
         listener::{Gate, Listener},
         seats::Seats,
+        writes::Writes,
     },
     servers::TokenHasher,
 };
@@ -63,6 +66,8 @@ pub struct App {
     drain: Drain,
     leaving: Shutdown,
     staying: Condition,
+    /// Brings the discovery cache to the disk, if there is one.
+    flush: Option<Flush>,
     listeners: JoinSet<()>,
     /// End with the app.
     background: JoinSet<()>,
@@ -105,7 +110,8 @@ impl App {
         let policy = policy::policy(loaded, &[], 0)?;
         let tls = Arc::new(ArcSwap::new(policy::serving(loaded, &policy)?));
 
-        let mut keeper = Keeper::new(config, &metrics);
+        let cache = cache(config, &metrics)?;
+        let mut keeper = Keeper::new(config, cache.clone(), &metrics);
         let Servers { home, fleet, book, library, refresh } =
             keeper.begin(keeper.prepare(loaded, None)?, None);
         let readiness = Readiness::default();
@@ -124,6 +130,12 @@ impl App {
             heard.done();
         });
 
+        let flush = cache.map(|cache| {
+            let (keeper, flush) = cache::Keeper::new(cache, Arc::clone(&book));
+            background.spawn(keeper.run());
+            flush
+        });
+
         let drain = Drain::default();
         let staying = readiness.condition("not-shutting-down", true);
         let proxy = Arc::new(ArcSwap::from_pointee(Proxy {
@@ -135,6 +147,7 @@ impl App {
             refresh,
             hasher: TokenHasher::default(),
             authorizations: Authorizations::new(config.discovery.authorization_ttl),
+            writes: Arc::new(Writes::default()),
             served_generation: u64::MAX.into(),
             metrics: metrics.clone(),
             seats: Seats::default(),
@@ -179,6 +192,7 @@ impl App {
             drain,
             leaving: config.shutdown,
             staying,
+            flush,
             listeners: running,
             background,
         })
@@ -206,6 +220,28 @@ impl App {
             }
         }
         self.listeners.shutdown().await;
+        if let Some(flush) = self.flush.take() {
+            flush.now().await;
+        }
         self.background.shutdown().await;
     }
+}
+
+/// Looks at what a configuration can't know before it is used, and no socket is needed for.
+///
+/// # Errors
+/// Faults of the configuration.
+pub fn check(config: &Config) -> Result<(), Invalid> {
+    cache(config, &Metrics::default()).map(drop)
+}
+
+/// The discovery cache, if there is one.
+fn cache(config: &Config, metrics: &Metrics) -> Result<Option<Cache>, Invalid> {
+    let open = |directory: &PathBuf| {
+        Cache::open(directory, metrics.cache.clone()).map_err(|message| {
+            let key = "--discovery-cache-dir".to_owned();
+            Invalid { faults: vec![Fault { key, message }] }
+        })
+    };
+    config.discovery_cache_dir.as_ref().map(open).transpose()
 }

@@ -1,5 +1,6 @@
 //! What each API server serves, and the one document made of it.
 
+pub mod cache;
 pub mod catalog;
 pub mod fetch;
 pub mod merge;

@@ -32,6 +32,11 @@
 //! request brought back enters the catalog. OpenAPI is read when somebody asks for it, kept while it is asked for, and
 //! forgotten after ([`discovery::openapi`]).
 //!
+//! Whoever writes through us what discovery is made of (custom resource definitions, APIServices) gets no older view than
+//! home has: for a while answers wait for a fetch ([`proxy::writes`]). With `--discovery-cache-dir` the last good
+//! documents outlive us ([`discovery::cache`]): what was loaded was known, so it is listed and tried, and its server
+//! is unknown until it is heard.
+//!
 //! # Life of a configuration
 //!
 //! [`config`] reads and checks it whole, [`app`] makes of it what requests ([`proxy::policy`]), handshakes

@@ -149,6 +149,16 @@ pub const MAX_DISCOVERY_BYTES: usize = 64 * MIB;
 /// but not more often than this.
 pub const ROUTE_404_REFETCH_INTERVAL: Duration = Duration::from_secs(1);
 
+/// After a write on custom resource definitions or APIServices through us, discovery answers are preceded by a fetch for
+/// so long. kube-apiserver shows a new definition in its discovery within a second or two.
+pub const WRITE_WINDOW: Duration = Duration::from_secs(5);
+
+/// Those answers wait for the fetches so long at most.
+pub const WRITE_REVALIDATION: Duration = Duration::from_secs(2);
+
+/// Those fetches are made not more often than this, whoever asks.
+pub const WRITE_FETCH_INTERVAL: Duration = Duration::from_millis(50);
+
 /// Bytes of a 404's body that are kept back to see whether it is a route-level one. Those are short; what is
 /// longer is passed on as it comes.
 pub const MAX_BUFFERED_404_BYTES: usize = 16 * KIB;
@@ -210,6 +220,28 @@ pub const MAX_STORAGE_VERSION_HASH: usize = 128;
 
 /// Bytes of `/version`.
 pub const MAX_VERSION_BYTES: usize = 64 * KIB;
+
+/// Bytes of a file of the discovery cache; a larger one is neither written nor read. A cluster with 5,000 custom resource
+/// definitions makes about 6 MiB.
+pub const MAX_CACHE_FILE_BYTES: u64 = 256 * MIB as u64;
+
+/// Bytes of the first line of such a file.
+pub const MAX_CACHE_HEADER_BYTES: usize = 4 * KIB;
+
+/// Entries of the cache's directory that are looked at for files that were never finished.
+pub const MAX_CACHE_ENTRIES: usize = 10_000;
+
+/// Those are removed at the start when they are older: another proxy may be writing one right now.
+pub const CACHE_UNFINISHED_AGE: Duration = Duration::from_secs(60);
+
+/// From one write of a server's file in the discovery cache to the next; what changes in between is in the next.
+pub const CACHE_WRITE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A file that can't be written is tried again after [`CACHE_WRITE_INTERVAL`], and twice that, up to this.
+pub const CACHE_RETRY_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// When we leave, what is not in the discovery cache yet has so long to get there.
+pub const CACHE_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 // === OpenAPI ===
 

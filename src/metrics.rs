@@ -8,6 +8,7 @@
 //! version and resource of something that the catalog lists: never a piece of a request. Nothing secret fits
 //! into them (I12).
 
+mod cache;
 mod discovery;
 mod openapi;
 mod reload;
@@ -22,6 +23,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+pub use cache::CacheMetrics;
 pub use discovery::DiscoveryMetrics;
 pub use openapi::OpenApiMetrics;
 pub use reload::{CertificateLabels, ReloadMetrics};
@@ -45,6 +47,8 @@ pub struct Metrics {
     pub reroutes: RerouteMetrics,
     /// Documents: fetched, merged and given out.
     pub discovery: DiscoveryMetrics,
+    /// Documents that outlive us.
+    pub cache: CacheMetrics,
     /// OpenAPI documents: fetched, united and given out.
     pub openapi: OpenApiMetrics,
     /// API servers and the connections to them.
@@ -75,6 +79,7 @@ impl Metrics {
         metrics.requests.register(registry);
         metrics.reroutes.register(registry);
         metrics.discovery.register(registry);
+        metrics.cache.register(registry);
         metrics.openapi.register(registry);
         metrics.servers.register(registry);
         metrics.upgrades.register(registry);

@@ -49,6 +49,7 @@ pub mod record;
 pub mod route;
 pub mod seats;
 pub mod upgrade;
+pub mod writes;
 
 use caller::Caller;
 use home::Home;
@@ -59,6 +60,7 @@ use record::Record;
 use route::{Decision, Situation};
 use seats::{Seat, Seats};
 use upgrade::Wish;
+use writes::Writes;
 
 /// Paths by which a server tells of itself; only home can answer them for home.
 const HOME_ONLY: [&str; 5] = ["/healthz", "/livez", "/readyz", "/metrics", "/debug"];
@@ -84,6 +86,8 @@ pub struct Proxy {
     pub hasher: TokenHasher,
     /// Who may read discovery.
     pub authorizations: authorize::Authorizations,
+    /// Whether what there is to discover was written lately.
+    pub writes: Arc<Writes>,
     /// The catalog generation of the last merged document given out.
     pub served_generation: AtomicU64,
     /// What is counted.
@@ -140,6 +144,7 @@ impl Proxy {
             refresh,
             hasher: self.hasher.clone(),
             authorizations: self.authorizations.clone(),
+            writes: Arc::clone(&self.writes),
             served_generation: u64::MAX.into(),
             metrics: self.metrics.clone(),
             seats: self.seats.clone(),
@@ -194,13 +199,21 @@ impl Proxy {
         let seat = if long_running { None } else { self.seat(&exchange)? };
         // Pinned where it is, for `timeout` would keep another copy of all that is inside.
         let answered = pin!(async {
+            self.revalidate(&decoded, &exchange).await;
             if let Some(wanted) = self.wanted_openapi(&decoded, &exchange) {
                 // Rare: boxed, it does not make every other request's future as big.
                 return Box::pin(self.openapi(wanted, &info, &decoded, exchange, body, record)).await;
             }
             match self.wanted(&decoded, &exchange)? {
                 Some(wanted) => self.document(wanted, &exchange, record).await,
-                None => self.forward(&info, &decoded, exchange, body, record).await,
+                None => {
+                    let registers = writes::is_registration(&info, &exchange);
+                    let answer = self.forward(&info, &decoded, exchange, body, record).await?;
+                    if registers {
+                        self.registered(&answer);
+                    }
+                    Ok(answer)
+                }
             }
         });
         // An upgrade may last after its 101, not before it.

@@ -10,6 +10,7 @@ use crate::{
     api::user::{ALL_AUTHENTICATED, UserInfo},
     config::{self, Config, Loaded, ServerConfig, ServerMaterial},
     discovery::{
+        cache::Cache,
         catalog::Book,
         fetch::{Bounds, Fetcher},
         openapi::{self, Library},
@@ -31,6 +32,7 @@ use crate::{
 /// Keeps the API servers: who is one of them, and the tasks that know how each is doing.
 pub(super) struct Keeper {
     kept: BTreeMap<Arc<str>, Kept>,
+    cache: Option<Cache>,
     fetcher: Fetcher,
     refreshes: refresh::Schedule,
     probes: probe::Schedule,
@@ -54,12 +56,13 @@ pub(super) struct Prepared {
 // === impl Keeper ===
 
 impl Keeper {
-    pub(super) fn new(config: &Config, metrics: &Metrics) -> Self {
+    pub(super) fn new(config: &Config, cache: Option<Cache>, metrics: &Metrics) -> Self {
         let discovery = &config.discovery;
         let mut openapi = discovery.openapi;
         openapi.document_age = openapi.document_age.min(discovery.refresh_interval);
         Self {
             kept: BTreeMap::new(),
+            cache,
             fetcher: fetcher(config),
             refreshes: refresh::Schedule {
                 refresh_interval: discovery.refresh_interval,
@@ -111,7 +114,10 @@ impl Keeper {
         let mut before = std::mem::take(&mut self.kept);
         for server in fleet.iter() {
             let kept = before.remove(&server.name).filter(|kept| Arc::ptr_eq(&kept.server, server));
-            let kept = kept.unwrap_or_else(|| self.start(server, &book));
+            let kept = kept.unwrap_or_else(|| {
+                self.recall(server, &book);
+                self.start(server, &book)
+            });
             self.kept.insert(Arc::clone(&server.name), kept);
         }
         for gone in before.keys() {
@@ -128,6 +134,16 @@ impl Keeper {
             self.metrics.clone(),
         );
         Servers { home, fleet, book, library: Arc::new(library), refresh }
+    }
+
+    /// What was known of a server in the last run is what was known, unless more is.
+    fn recall(&self, server: &Arc<Server>, book: &Arc<Book>) {
+        let Some(cache) = &self.cache else { return };
+        if book.knowledge(server).document.is_none()
+            && let Some(document) = cache.load(&server.name, &server.authority)
+        {
+            book.update(server, |known| known.document = Some(document));
+        }
     }
 
     /// Starts the two tasks of a server.

@@ -3,7 +3,7 @@
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    app::{App, Listeners},
+    app::{self, App, Listeners},
     config::{Config, ServeArgs},
     descriptors,
     ops::telemetry,
@@ -15,6 +15,7 @@ use crate::{
 /// [`crate::config::Invalid`] if the configuration has faults; anything else that keeps it from running.
 pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let loaded = Config::load(args)?;
+    app::check(&loaded.config)?;
     telemetry::init(&loaded.config.operating.log_filter, loaded.config.operating.log_format)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");

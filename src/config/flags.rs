@@ -158,6 +158,10 @@ pub struct ServeArgs {
     /// How long home's permission to read discovery is remembered; 0 asks every time [default: 10s]
     #[arg(long, value_name = "DURATION", help_heading = DISCOVERY)]
     pub discovery_authorization_ttl: Option<String>,
+    /// Directory in which the servers' last good discovery outlives a restart of the proxy; made if it is missing
+    /// [default: none]
+    #[arg(long, value_name = "DIRECTORY", help_heading = DISCOVERY)]
+    pub discovery_cache_dir: Option<String>,
     /// Whether discovery and OpenAPI are answered with merged documents: on or off [default: on]
     #[arg(long, value_name = "ON|OFF", help_heading = DISCOVERY)]
     pub merge: Option<String>,
@@ -244,6 +248,7 @@ impl ServeArgs {
             "stale-after" => self.stale_after.as_slice(),
             "forget-after" => self.forget_after.as_slice(),
             "discovery-authorization-ttl" => self.discovery_authorization_ttl.as_slice(),
+            "discovery-cache-dir" => self.discovery_cache_dir.as_slice(),
             "merge" => self.merge.as_slice(),
             "discovery-sources-header" => self.discovery_sources_header.as_slice(),
             "reroute" => self.reroute.as_slice(),

@@ -32,6 +32,7 @@ pub(super) fn document(config: &Config) -> Map<String, Value> {
         proxy_user,
         peer_source,
         discovery,
+        discovery_cache_dir,
         health,
         connections,
         reroute,
@@ -84,6 +85,7 @@ pub(super) fn document(config: &Config) -> Map<String, Value> {
     file.put("discovery-authorization-ttl", format(discovery.authorization_ttl));
     file.put("discovery-fetch-timeout", format(discovery.fetch_timeout));
     file.put("discovery-max-bytes", format_bytes(discovery.max_bytes));
+    file.put("discovery-cache-dir", discovery_cache_dir.as_deref().map(path));
     file.put("merge", on_off(discovery.merge));
     file.put("discovery-sources-header", on_off(discovery.sources_header));
 

@@ -64,6 +64,16 @@ impl Findings {
         }
     }
 
+    /// The directory that was given, absolute. It may be missing still.
+    pub(super) fn directory(&mut self, given: &Given) -> Option<PathBuf> {
+        let path = self.path(given)?;
+        if path.exists() && !path.is_dir() {
+            self.fault(&given.key, format!("{} is no directory", path.display()));
+            return None;
+        }
+        Some(path)
+    }
+
     /// The certificates in the file that was given.
     pub(super) fn certificates(&mut self, given: &Given) -> Option<CertificatesAt> {
         let path = self.path(given)?;

@@ -88,6 +88,7 @@ fn build(s: &mut Settings<'_>, found: &mut Findings) -> Option<(Config, Material
     let peer_source = s.choice(found, "peer-source", &[("static", PeerSource::Static)]);
     let health = health(s, found);
     let discovery = discovery(s, &health, found);
+    let discovery_cache_dir = s.given("discovery-cache-dir").and_then(|given| found.directory(&given));
     let connections = connections(s, found);
     let reroute = [("on", Reroute::On), ("dry-run", Reroute::DryRun), ("off", Reroute::Off)];
     let reroute = s.choice(found, "reroute", &reroute);
@@ -113,6 +114,7 @@ fn build(s: &mut Settings<'_>, found: &mut Findings) -> Option<(Config, Material
         proxy_user,
         peer_source,
         discovery,
+        discovery_cache_dir,
         health,
         connections,
         reroute,

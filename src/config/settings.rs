@@ -47,6 +47,7 @@ pub(super) const FLAGS: Keys = &[
     ("stale-after", Shape::Text),
     ("forget-after", Shape::Text),
     ("discovery-authorization-ttl", Shape::Text),
+    ("discovery-cache-dir", Shape::Text),
     ("merge", Shape::Text),
     ("discovery-sources-header", Shape::Text),
     ("reroute", Shape::Text),

@@ -39,6 +39,8 @@ pub struct Config {
     pub peer_source: PeerSource,
     /// Discovery of the servers, and ours.
     pub discovery: Discovery,
+    /// Where the servers' last good discovery outlives us; none: nowhere.
+    pub discovery_cache_dir: Option<PathBuf>,
     /// Health probes.
     pub health: Health,
     /// Connections to the servers.

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use super::merge::Conflict;
 use crate::{
@@ -51,6 +52,8 @@ pub struct Catalog {
 pub struct Book {
     facts: Mutex<Facts>,
     current: ArcSwap<Catalog>,
+    /// The generation of the current snapshot; shared with the book that succeeds this one.
+    published: watch::Sender<u64>,
 }
 
 struct Facts {
@@ -142,12 +145,12 @@ impl Catalog {
 impl Book {
     /// Nothing is known of anybody.
     pub fn new(fleet: Fleet) -> Self {
-        Self::with(Catalog::first(fleet))
+        Self::with(Catalog::first(fleet), watch::Sender::new(0))
     }
 
-    fn with(catalog: Catalog) -> Self {
+    fn with(catalog: Catalog, published: watch::Sender<u64>) -> Self {
         let facts = Facts { servers: catalog.servers.clone(), successor: None };
-        Self { facts: Mutex::new(facts), current: ArcSwap::from_pointee(catalog) }
+        Self { facts: Mutex::new(facts), current: ArcSwap::from_pointee(catalog), published }
     }
 
     /// The book of another fleet, which knows of each server what this one knows of the same. Of one that is
@@ -162,8 +165,9 @@ impl Book {
             if Arc::ptr_eq(current.fleet.get(number), server) { known } else { known.of_somebody_else() }
         };
         let servers = fleet.iter().map(knowledge).collect();
-        let next = Arc::new(Self::with(current.next_of(fleet, servers)));
+        let next = Arc::new(Self::with(current.next_of(fleet, servers), self.published.clone()));
         facts.successor = Some(Arc::clone(&next));
+        self.published.send_replace(next.catalog().generation);
         next
     }
 
@@ -193,6 +197,11 @@ impl Book {
     /// The current snapshot.
     pub fn catalog(&self) -> Arc<Catalog> {
         self.current.load_full()
+    }
+
+    /// Tells of each new snapshot, by its generation; also of those of the books that succeed this one.
+    pub fn published(&self) -> watch::Receiver<u64> {
+        self.published.subscribe()
     }
 
     /// [`Self::update`] on a blocking thread, for merging takes milliseconds with thousands of CRDs.
@@ -227,7 +236,9 @@ impl Book {
         if !next.conflicts().eq(current.conflicts()) {
             report(&next);
         }
+        let generation = next.generation;
         self.current.store(Arc::new(next));
+        self.published.send_replace(generation);
     }
 }
 

@@ -9,9 +9,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use rand::RngExt as _;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinSet,
     time::{self, Instant},
 };
@@ -21,6 +22,7 @@ use super::{
     fetch::{FetchError, Fetched, Fetcher, Found, Ledger, Wanted},
 };
 use crate::{
+    limits,
     metrics::Metrics,
     servers::{Server, health::Word},
 };
@@ -58,12 +60,16 @@ pub enum Trigger {
     Changed,
     /// The last fetch failed.
     Retry,
+    /// Somebody wrote through us what discovery is made of, and asks for discovery.
+    Write,
 }
 
 /// Asks a server's refresh task for a fetch. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Refresh {
     ask: mpsc::Sender<Trigger>,
+    /// [`Trigger::Write`], which does not wait its turn.
+    urgent: Arc<Notify>,
     /// Counts fetches that ended, well or not.
     ended: watch::Receiver<u64>,
 }
@@ -75,6 +81,7 @@ struct Task {
     schedule: Schedule,
     metrics: Metrics,
     asked: mpsc::Receiver<Trigger>,
+    urgent: Arc<Notify>,
     ended: watch::Sender<u64>,
     backoff: Duration,
     last_fetch: Option<Instant>,
@@ -109,6 +116,7 @@ impl Trigger {
             Self::RouteNotFound => "route-not-found",
             Self::Changed => "changed",
             Self::Retry => "retry",
+            Self::Write => "write",
         }
     }
 }
@@ -128,6 +136,7 @@ impl Refresh {
         // One question under way and one waiting say all there is to say.
         let (ask, asked) = mpsc::channel(2);
         let (ended_tx, ended) = watch::channel(0);
+        let urgent = Arc::new(Notify::new());
         let task = Task {
             server,
             book,
@@ -139,17 +148,22 @@ impl Refresh {
             schedule,
             metrics,
             asked,
+            urgent: Arc::clone(&urgent),
             ended: ended_tx,
             last_fetch: None,
             proven: false,
             next_fetch: (Instant::now(), Trigger::Start),
         };
         tasks.spawn(task.run());
-        Self { ask, ended }
+        Self { ask, urgent, ended }
     }
 
     /// Asks for a fetch and does not wait.
     pub fn ask(&self, trigger: Trigger) {
+        if trigger == Trigger::Write {
+            self.urgent.notify_one();
+            return;
+        }
         // A full queue means that a fetch is coming anyway.
         let _ = self.ask.try_send(trigger);
     }
@@ -184,6 +198,7 @@ impl Task {
                     Some(trigger) => trigger,
                     None => return,
                 },
+                () = self.urgent.notified() => Trigger::Write,
                 () = time::sleep_until(next_fetch) => trigger,
                 Some(ended) = self.pass.join_next() => {
                     // One that panicked is tried again like one that failed.
@@ -237,16 +252,30 @@ impl Task {
         }
     }
 
-    /// Fetches once, not sooner than `min_interval` after the last time.
-    async fn fetch(&mut self, trigger: Trigger) {
-        if let Some(last) = self.last_fetch {
-            time::sleep_until(last + self.schedule.min_interval).await;
+    /// Waits until the next fetch may begin. A write has it sooner, also while something else waits.
+    async fn pause(&self, trigger: Trigger) -> Trigger {
+        let Some(last) = self.last_fetch else { return trigger };
+        let mut trigger = trigger;
+        if trigger != Trigger::Write {
+            tokio::select! {
+                () = time::sleep_until(last + self.schedule.min_interval) => return trigger,
+                () = self.urgent.notified() => trigger = Trigger::Write,
+            }
         }
-        if trigger == Trigger::RouteNotFound {
+        time::sleep_until(last + limits::WRITE_FETCH_INTERVAL.min(self.schedule.min_interval)).await;
+        trigger
+    }
+
+    /// Fetches once, not sooner than [`Self::pause`] says.
+    async fn fetch(&mut self, trigger: Trigger) {
+        let asked_for = trigger;
+        let trigger = self.pause(trigger).await;
+        if asked_for == Trigger::RouteNotFound {
             self.write(Knowledge::doubt).await;
         }
         // Whoever asked until now is served by this one.
         while self.asked.try_recv().is_ok() {}
+        let _ = self.urgent.notified().now_or_never();
         self.ended.send_modify(|count| *count += 1);
         let known = self.known().document;
         let losses = self.server.health.losses();

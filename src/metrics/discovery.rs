@@ -27,6 +27,7 @@ pub struct DiscoveryMetrics {
     merged_misses: Counter,
     nopeer: Counter,
     conflicts: Gauge,
+    revalidations: Family<Revalidation, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -50,6 +51,11 @@ struct Freshness {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Skip {
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Revalidation {
+    result: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -112,6 +118,11 @@ impl DiscoveryMetrics {
             "Things that API servers contradict each other in: scopes and kinds of resources and subresources",
             self.conflicts.clone(),
         );
+        registry.register(
+            "kube_peer_proxy_discovery_revalidations",
+            "Discovery answers that waited for fetches because what discovery is made of was written through us",
+            self.revalidations.clone(),
+        );
     }
 
     /// A fetch ended: `unchanged` (304), `changed` or `failed`; a success moves the time of the last sync.
@@ -163,6 +174,12 @@ impl DiscoveryMetrics {
     /// So many things servers contradict each other in.
     pub fn conflicts(&self, count: usize) {
         self.conflicts.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// An answer waited for every healthy server, `in_time` or until that took too long.
+    pub fn revalidated(&self, in_time: bool) {
+        let result = if in_time { "done" } else { "timeout" };
+        self.revalidations.get_or_create(&Revalidation { result }).inc();
     }
 
     /// A document with `profile=nopeer` was asked for.

@@ -50,6 +50,11 @@ impl Authorizations {
         let cache = Cache::builder().max_capacity(limits::MAX_DISCOVERY_AUTHORIZATIONS).time_to_live(ttl);
         Self(cache.build())
     }
+
+    /// Home is asked again, whoever comes.
+    pub fn forget(&self) {
+        self.0.invalidate_all();
+    }
 }
 
 impl Proxy {

@@ -54,6 +54,11 @@ const OFFERED_V2: [(&str, &str, Encoding); 3] = [
 /// Whatever a server has under that path, it is known already: nobody reads the answer's body.
 const ANY: &str = "*";
 
+/// Whether a path is that of the index.
+pub(super) fn is_index(path: &str) -> bool {
+    path == ROOT
+}
+
 const V2: Manner = Manner { negotiated: true, gzip: true, immutable: false };
 
 impl Proxy {

@@ -17,6 +17,21 @@ fn run(arguments: &[&str]) -> (i32, String, String) {
 }
 
 #[test]
+fn a_discovery_cache_that_cannot_be_had_exits_64_and_names_the_key_before_anything_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    PKI.write(folder.path(), false).unwrap();
+    let mut flags = sidecar_flags(folder.path(), "https://127.0.0.1:1");
+    // Nobody makes a directory there, not even root.
+    flags.push("--discovery-cache-dir=/proc/cache".into());
+    let (code, _, stderr) = run(&flags.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(code, 64, "{stderr}");
+    assert!(
+        stderr.contains("--discovery-cache-dir: /proc/cache: ") && !stderr.contains("listening"),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn serve_with_faults_exits_64_and_names_every_key() {
     let (code, _, stderr) = run(&[
         "serve",

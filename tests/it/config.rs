@@ -359,6 +359,7 @@ discoveryRefreshInterval: 1m30s
 staleAfter: 45s
 forgetAfter: 36h
 discoveryAuthorizationTtl: 0
+discoveryCacheDir: cache
 discoveryFetchTimeout: 2500ms
 discoveryMaxBytes: 1000001
 healthProbeInterval: 7s

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod admin;
+mod cache;
 mod chains;
 mod cli;
 mod config;
@@ -31,3 +32,4 @@ mod tls;
 mod upgrades;
 mod vectors;
 mod watch_checker;
+mod writes;

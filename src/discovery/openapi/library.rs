@@ -160,6 +160,11 @@ impl Library {
         self.indexes[server].doubt();
     }
 
+    /// The same, if it was asked for before this.
+    pub fn doubt_index_before(&self, server: usize, then: Instant) {
+        self.indexes[server].doubt_before(Some(then));
+    }
+
     /// The same of its `/openapi/v2`.
     pub fn doubt_v2(&self, server: usize) {
         for encoding in Encoding::ALL {

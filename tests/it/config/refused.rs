@@ -106,6 +106,8 @@ fn a_flag_with_a_wrong_value_is_named() {
         ("--stale-after", "5s"),
         ("--forget-after", "10s"),
         ("--discovery-authorization-ttl", "1h"),
+        ("--discovery-cache-dir", ""),
+        ("--discovery-cache-dir", "/dev/null"),
         ("--merge", "yes"),
         ("--reroute", "dryrun"),
         ("--request-timeout", "0"),
