@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub mod fetch;
+pub mod informer;
 pub mod merge;
 pub mod openapi;
 pub mod order;

@@ -9,6 +9,7 @@
 //! into them (I12).
 
 mod discovery;
+mod informers;
 mod openapi;
 mod reload;
 mod requests;
@@ -23,6 +24,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 pub use discovery::DiscoveryMetrics;
+pub use informers::InformerMetrics;
 pub use openapi::OpenApiMetrics;
 pub use reload::{CertificateLabels, ReloadMetrics};
 pub use requests::{ClientMetrics, RequestMetrics, RequestRecorder};
@@ -45,6 +47,8 @@ pub struct Metrics {
     pub reroutes: RerouteMetrics,
     /// Documents: fetched, merged and given out.
     pub discovery: DiscoveryMetrics,
+    /// Our own watches on API servers.
+    pub informers: InformerMetrics,
     /// OpenAPI documents: fetched, united and given out.
     pub openapi: OpenApiMetrics,
     /// API servers and the connections to them.
@@ -75,6 +79,7 @@ impl Metrics {
         metrics.requests.register(registry);
         metrics.reroutes.register(registry);
         metrics.discovery.register(registry);
+        metrics.informers.register(registry);
         metrics.openapi.register(registry);
         metrics.servers.register(registry);
         metrics.upgrades.register(registry);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use rustls::ClientConfig;
+use tokio::task::JoinSet;
 
 use crate::{
     api::user::{ALL_AUTHENTICATED, UserInfo},
@@ -11,6 +12,7 @@ use crate::{
     discovery::{
         catalog::Book,
         fetch::{Bounds, Fetcher},
+        informer::{Informers, Wanted},
         probe::{self, Probe},
         refresh::{self, Refresh},
     },
@@ -19,8 +21,10 @@ use crate::{
     servers::{
         self, Class, Pools, Server, ServerTls,
         health::Health,
+        kube_client::kube_client,
         pool::{self, Event, Pool, Target, UpgradeTls, Upgrades},
         source::Fleet,
+        watched::Mode,
     },
     tls::client::{self, Alpn, Identity, Pem},
 };
@@ -130,7 +134,7 @@ pub(super) fn fetcher(config: &Config) -> Fetcher {
     }
 }
 
-/// Starts the two tasks of each server.
+/// Starts the tasks of each server.
 pub(super) fn keep_known(
     config: &Config,
     fleet: &Fleet,
@@ -140,6 +144,7 @@ pub(super) fn keep_known(
 ) -> Vec<Refresh> {
     let refreshes = refresh::Schedule {
         refresh_interval: config.discovery.refresh_interval,
+        resync: config.discovery.resync,
         min_interval: limits::ROUTE_404_REFETCH_INTERVAL,
         first_backoff: limits::FETCH_BACKOFF,
         list_max_age: limits::LIST_MAX_AGE,
@@ -161,6 +166,14 @@ pub(super) fn keep_known(
             refreshes.clone(),
             metrics.clone(),
         );
+        if config.discovery.refresh == Mode::Watch {
+            let client = kube_client(Arc::clone(&server), Arc::clone(&fetcher.user));
+            let (mut tasks, asking) = (JoinSet::new(), refresh.clone());
+            let ask = move |trigger| asking.ask(trigger);
+            Informers::spawn(&mut tasks, &server, &client, &metrics, Wanted::ALL, ask);
+            // They end when the runtime does.
+            tasks.detach_all();
+        }
         Probe { number, server, book, fetcher, schedule, refresh: refresh.clone(), metrics }.spawn();
         refresh
     };

@@ -11,7 +11,7 @@ use crate::{
     },
     discovery::catalog::Key,
     proxy::{Proxy, home::Home, route::Decision},
-    servers::{Class, source::ServerSet},
+    servers::{Class, Server, source::ServerSet},
 };
 
 /// Every server, and how it is doing.
@@ -52,10 +52,26 @@ pub(super) fn servers(proxy: &Proxy) -> Value {
                 "watches": server.load.watches(),
                 "connections": connections,
                 "openapi": openapi(proxy, number),
+                "refresh": server.watched.mode().as_str(),
+                "informers": informers(server),
             })
         })
         .collect();
     json!({ "home": home, "generation": catalog.generation, "servers": servers })
+}
+
+/// A server's informers.
+fn informers(server: &Server) -> Value {
+    let shown = server.watched.informers().into_iter().map(|(resource, state)| {
+        let shown = json!({
+            "resourceVersion": state.resource_version,
+            "live": state.live,
+            "objects": state.objects,
+            "refused": state.refused,
+        });
+        (resource.to_owned(), shown)
+    });
+    Value::Object(shown.collect())
 }
 
 /// A server's OpenAPI.
