@@ -3,6 +3,7 @@
 pub mod cache;
 pub mod catalog;
 pub mod fetch;
+pub mod informer;
 pub mod merge;
 pub mod openapi;
 pub mod order;

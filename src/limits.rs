@@ -185,9 +185,9 @@ pub const FETCH_BACKOFF: Duration = Duration::from_millis(250);
 /// Bytes of `/readyz`; kube-apiserver names some fifty checks.
 pub const MAX_READYZ_BYTES: usize = 64 * KIB;
 
-/// Connections of our own to one server. Over HTTP/2 one does; over HTTP/1.1 a fetch uses two, its lists one, and the
-/// health probe must not have to wait for them.
-pub const MAX_OWN_CONNECTIONS: usize = 4;
+/// Connections of our own to one server. Over HTTP/2 one does; over HTTP/1.1 a fetch uses two, its lists one, each of
+/// the four watches one, and the health probe must not have to wait for them.
+pub const MAX_OWN_CONNECTIONS: usize = 8;
 
 /// Unaggregated lists that are asked of one server, one for each group-version; a server that lists more is a failed
 /// fetch.
@@ -242,6 +242,74 @@ pub const CACHE_RETRY_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// When we leave, what is not in the discovery cache yet has so long to get there.
 pub const CACHE_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+// === Watches of our own ===
+
+/// Default. A server whose watches are well is asked for its discovery after this long even if nothing happens.
+pub const DISCOVERY_RESYNC: Duration = Duration::from_secs(10 * 60);
+
+/// Events are over when there was none for this long; then discovery is fetched.
+pub const EVENTS_QUIET: Duration = Duration::from_millis(100);
+
+/// Events that don't get over are waited for so long.
+pub const EVENTS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Discovery is asked for once more so long after the last event each: kube-apiserver establishes a custom resource
+/// definition and asks an extension server some time after it says that it is there.
+pub const EVENTS_FOLLOW_UPS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
+
+/// A server whose watches are away for so long is asked on the timer.
+pub const INTERVAL_AFTER: Duration = Duration::from_secs(30);
+
+/// The answer to a list or watch of our own has to begin by then.
+pub const KUBE_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of one page of a list of our own; a longer one is a failed list. An object has 1.5 MiB at most, and what we
+/// list has a hundredth of that.
+pub const MAX_KUBE_ANSWER_BYTES: usize = 32 * MIB;
+
+/// Bytes of one event of a watch; a longer one ends the watch.
+pub const MAX_KUBE_EVENT_BYTES: usize = 4 * MIB;
+
+/// Objects in one page of a list of our own.
+pub const INFORMER_PAGE: u32 = 100;
+
+/// A list of our own, all pages of it, is done by then or has failed.
+pub const INFORMER_LIST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Objects of one kind of which we know on one server. With more the server is asked on the timer instead.
+pub const MAX_INFORMED_OBJECTS: usize = 20_000;
+
+/// Leases and endpoint slices that one server may show us. There is one of the first for each kube-apiserver, and of the
+/// others one for a hundred.
+pub const MAX_INFORMED_PEERS: usize = 500;
+
+/// Characters of what a server says of its refusals that we repeat.
+pub const MAX_SERVER_WORDS: usize = 300;
+
+/// We ask for watches that last so many seconds; servers may end them sooner.
+pub const WATCH_SECONDS: std::ops::RangeInclusive<u32> = 240..=290;
+
+/// A watch that its server did not end this long after it should have is given up.
+pub const WATCH_OVERDUE: Duration = Duration::from_secs(15);
+
+/// After a list or watch that failed the next one comes after this long, doubling up to [`MAX_INFORMER_BACKOFF`].
+pub const INFORMER_BACKOFF: Duration = Duration::from_millis(250);
+
+/// See [`INFORMER_BACKOFF`].
+pub const MAX_INFORMER_BACKOFF: Duration = Duration::from_secs(30);
+
+/// A watch that lasted so long was a good one: what comes behind it comes at once.
+pub const WATCH_STEADY: Duration = Duration::from_secs(10);
+
+/// Watches in a row that may fail behind one list; then everything is listed again.
+pub const MAX_FAILED_WATCHES: u32 = 3;
+
+/// So many refusals in a row are believed; a kube-apiserver that starts refuses what it allows a moment later.
+pub const REFUSALS_BELIEVED: u32 = 3;
+
+/// A watch that the server refuses is tried again after this long.
+pub const REFUSED_RETRY: Duration = Duration::from_secs(5 * 60);
 
 // === OpenAPI ===
 

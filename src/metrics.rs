@@ -10,6 +10,7 @@
 
 mod cache;
 mod discovery;
+mod informers;
 mod openapi;
 mod reload;
 mod requests;
@@ -25,6 +26,7 @@ use prometheus_client::registry::Registry;
 
 pub use cache::CacheMetrics;
 pub use discovery::DiscoveryMetrics;
+pub use informers::InformerMetrics;
 pub use openapi::OpenApiMetrics;
 pub use reload::{CertificateLabels, ReloadMetrics};
 pub use requests::{ClientMetrics, RequestMetrics, RequestRecorder};
@@ -49,6 +51,8 @@ pub struct Metrics {
     pub discovery: DiscoveryMetrics,
     /// Documents that outlive us.
     pub cache: CacheMetrics,
+    /// Our own watches on API servers.
+    pub informers: InformerMetrics,
     /// OpenAPI documents: fetched, united and given out.
     pub openapi: OpenApiMetrics,
     /// API servers and the connections to them.
@@ -80,6 +84,7 @@ impl Metrics {
         metrics.reroutes.register(registry);
         metrics.discovery.register(registry);
         metrics.cache.register(registry);
+        metrics.informers.register(registry);
         metrics.openapi.register(registry);
         metrics.servers.register(registry);
         metrics.upgrades.register(registry);

@@ -18,16 +18,19 @@ use crate::{
 };
 
 pub mod health;
+pub mod kube_client;
 pub mod pick;
 pub mod pool;
 pub mod source;
 mod tokens;
+pub mod watched;
 
 use health::Health;
 use pool::{Answered, Event, Pool, SendError, SendErrorKind, Stats, UpgradeTls, Upgrades};
 use source::Load;
 use tokens::ProvenTokens;
 pub use tokens::{TokenHash, TokenHasher};
+use watched::Watched;
 
 /// `true` on a request says: sent on by a peer already, never send it on again (KEP-4020).
 pub const PEER_PROXIED: HeaderName = HeaderName::from_static("x-kubernetes-peer-proxied");
@@ -63,6 +66,8 @@ pub struct Server {
     pub health: Arc<Health>,
     /// What is under way to it.
     pub load: Load,
+    /// What watches say of it.
+    pub watched: Watched,
     pools: Pools,
     proven: ProvenTokens,
 }
@@ -138,6 +143,7 @@ impl Server {
             user_headers,
             health,
             load: Load::default(),
+            watched: Watched::default(),
             pools,
             proven: ProvenTokens::default(),
         }

@@ -13,6 +13,7 @@ use crate::{
         cache::Cache,
         catalog::Book,
         fetch::{Bounds, Fetcher},
+        informer::{Informers, Wanted},
         openapi::{self, Library},
         probe::{self, Probe},
         refresh::{self, Refresh},
@@ -23,8 +24,10 @@ use crate::{
     servers::{
         self, Class, Pools, Server, ServerTls,
         health::Health,
+        kube_client::kube_client,
         pool::{self, Event, Pool, Target, UpgradeTls, Upgrades},
         source::Fleet,
+        watched::Mode,
     },
     tls::client::{self, Alpn, Identity, Pem},
 };
@@ -37,6 +40,7 @@ pub(super) struct Keeper {
     refreshes: refresh::Schedule,
     probes: probe::Schedule,
     openapi: openapi::Bounds,
+    mode: Mode,
     metrics: Metrics,
 }
 
@@ -66,6 +70,7 @@ impl Keeper {
             fetcher: fetcher(config),
             refreshes: refresh::Schedule {
                 refresh_interval: discovery.refresh_interval,
+                resync: discovery.resync,
                 min_interval: limits::ROUTE_404_REFETCH_INTERVAL,
                 first_backoff: limits::FETCH_BACKOFF,
                 list_max_age: limits::LIST_MAX_AGE,
@@ -77,6 +82,7 @@ impl Keeper {
                 stale_after: discovery.stale_after,
             },
             openapi,
+            mode: discovery.refresh,
             metrics: metrics.clone(),
         }
     }
@@ -146,7 +152,7 @@ impl Keeper {
         }
     }
 
-    /// Starts the two tasks of a server.
+    /// Starts the tasks of a server.
     fn start(&self, server: &Arc<Server>, book: &Arc<Book>) -> Kept {
         let mut tasks = JoinSet::new();
         let (fetcher, metrics) = (self.fetcher.clone(), self.metrics.clone());
@@ -158,6 +164,12 @@ impl Keeper {
             self.refreshes.clone(),
             metrics.clone(),
         );
+        if self.mode == Mode::Watch {
+            let client = kube_client(Arc::clone(server), Arc::clone(&fetcher.user));
+            let asking = refresh.clone();
+            let ask = move |trigger| asking.ask(trigger);
+            Informers::spawn(&mut tasks, server, &client, &metrics, Wanted::ALL, ask);
+        }
         Probe {
             server: Arc::clone(server),
             book: Arc::clone(book),

@@ -24,6 +24,7 @@ requestheaderGroupHeaders, requestheaderExtraHeadersPrefix, trustDomain. All but
 
 Keys that only the file has:
   allowSharedIdentity       servers whose CAs differ are one trust domain nevertheless: true or false
+  discoveryResync           how often a server is asked that is watched and of which nothing is heard
   discoveryFetchTimeout     limit for fetching one discovery document
   discoveryMaxBytes         limit for its size, decompressed
   healthProbeInterval       how often a server's health is looked at
@@ -143,10 +144,11 @@ pub struct ServeArgs {
     #[arg(long, value_name = "SOURCE", help_heading = SERVERS)]
     pub peer_source: Option<String>,
 
-    /// What makes the proxy ask a server for its discovery again: interval [default: interval]
+    /// What makes the proxy ask a server for its discovery again: watch (events of the server's own resources; a
+    /// timer where they can't be watched) or interval (a timer) [default: watch]
     #[arg(long, value_name = "TRIGGER", help_heading = DISCOVERY)]
     pub discovery_refresh: Option<String>,
-    /// How often a server is asked for its discovery [default: 30s]
+    /// How often a server is asked for its discovery on the timer [default: 30s]
     #[arg(long, value_name = "DURATION", help_heading = DISCOVERY)]
     pub discovery_refresh_interval: Option<String>,
     /// A server not heard from for this long is stale [default: 30s]

@@ -78,7 +78,8 @@ pub(super) fn document(config: &Config) -> Map<String, Value> {
         },
     );
 
-    file.put("discovery-refresh", "interval");
+    file.put("discovery-refresh", discovery.refresh.as_str());
+    file.put("discovery-resync", format(discovery.resync));
     file.put("discovery-refresh-interval", format(discovery.refresh_interval));
     file.put("stale-after", format(discovery.stale_after));
     file.put("forget-after", format(discovery.forget_after));

@@ -15,7 +15,7 @@ use super::{
     Callers, Config, Connections, Discovery, FrontProxy, Health, Home, HomePreference, Invalid, Listen,
     LogFormat, Material, Operating, PeerSource, Reroute, ServeArgs, Shutdown, duration, listening, values,
 };
-use crate::limits;
+use crate::{limits, servers::watched::Mode};
 
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -217,9 +217,10 @@ fn health(s: &Settings<'_>, found: &mut Findings) -> Health {
 
 fn discovery(s: &Settings<'_>, health: &Health, found: &mut Findings) -> Discovery {
     let default = Discovery::default();
-    // There is only one so far; other words are refused.
-    s.choice::<()>(found, "discovery-refresh", &[("interval", ())]);
+    let refresh = [("watch", Mode::Watch), ("interval", Mode::Interval)];
     let discovery = Discovery {
+        refresh: s.choice(found, "discovery-refresh", &refresh),
+        resync: s.duration(found, "discovery-resync", default.resync, SHORT..=DAY),
         merge: s.on_off(found, "merge", default.merge),
         sources_header: s.on_off(found, "discovery-sources-header", default.sources_header),
         refresh_interval: s.duration(

@@ -67,6 +67,7 @@ pub(super) const FLAGS: Keys = &[
 pub(super) const FILE_ONLY: Keys = &[
     ("api-servers", Shape::Tables(SERVER_KEYS)),
     ("allow-shared-identity", Shape::Text),
+    ("discovery-resync", Shape::Text),
     ("discovery-fetch-timeout", Shape::Text),
     ("discovery-max-bytes", Shape::Text),
     ("health-probe-interval", Shape::Text),

@@ -16,7 +16,7 @@ pub use crate::{
     proxy::{Reroute, home::Preference as HomePreference, listener::Limits as ClientLimits},
     tls::suites::MinVersion,
 };
-use crate::{discovery::openapi::Bounds, limits};
+use crate::{discovery::openapi::Bounds, limits, servers::watched::Mode};
 
 /// What the proxy is to do. Paths are absolute.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,7 +163,11 @@ pub struct Discovery {
     pub merge: bool,
     /// Whether merged answers name the servers whose documents went into them.
     pub sources_header: bool,
-    /// A server is asked again after this long.
+    /// What makes us ask a server again, where it can be had.
+    pub refresh: Mode,
+    /// In [`Mode::Watch`] a server is asked again after this long even if nothing happens.
+    pub resync: Duration,
+    /// In [`Mode::Interval`] a server is asked again after this long.
     pub refresh_interval: Duration,
     /// A server not heard from for this long is stale; longer than [`Health::probe_interval`].
     pub stale_after: Duration,
@@ -281,6 +285,8 @@ impl Default for Discovery {
         Self {
             merge: true,
             sources_header: false,
+            refresh: Mode::default(),
+            resync: limits::DISCOVERY_RESYNC,
             refresh_interval: limits::DISCOVERY_REFRESH_INTERVAL,
             stale_after: limits::STALE_AFTER,
             forget_after: limits::FORGET_AFTER,

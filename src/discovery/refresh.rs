@@ -1,14 +1,19 @@
 //! One task per API server that keeps the catalog right: it fetches, and says how far to trust what came.
 //!
-//! Fetches come on a timer, after a reconnect or another word on readiness ([`super::probe`]), and when something
-//! says that the document changed. There is one at a time per server, and a server that hangs delays nobody but
-//! itself.
+//! Fetches come after a reconnect or another word on readiness ([`super::probe`]), and when something says that the
+//! document changed: mostly an event ([`super::informer`]), of which many make few fetches ([`coalesce`]). Where nobody
+//! tells of events they come on a timer, and on a slow one everywhere ([`Mode`]). There is one at a time per server, and
+//! a server that hangs delays nobody but itself.
 //!
 //! Behind a fetch, and with nobody waiting, come the server's unaggregated lists that are due ([`Ledger`]): all in one
 //! *pass*, that ends in one change of the catalog at most.
 
+mod coalesce;
+pub(super) mod mode;
+
 use std::{sync::Arc, time::Duration};
 
+use coalesce::Coalesce;
 use futures_util::FutureExt as _;
 use rand::RngExt as _;
 use tokio::{
@@ -24,7 +29,7 @@ use super::{
 use crate::{
     limits,
     metrics::Metrics,
-    servers::{Server, health::Word},
+    servers::{Server, health::Word, watched::Mode},
 };
 
 /// How often it is looked for lists that have got old, in the time in which one gets old.
@@ -33,8 +38,10 @@ const LOOKS: u32 = 20;
 /// When a refresh task does what.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    /// Between two fetches of a healthy server; jittered by a tenth.
+    /// Between two fetches of a healthy server in [`Mode::Interval`]; jittered by a tenth.
     pub refresh_interval: Duration,
+    /// The same in [`Mode::Watch`].
+    pub resync: Duration,
     /// Between two fetches at least, whatever asks for them.
     pub min_interval: Duration,
     /// The first wait after a failure; it doubles up to `refresh_interval`.
@@ -50,6 +57,18 @@ pub enum Trigger {
     Start,
     /// The timer.
     Interval,
+    /// The slow timer of a server whose watches are well.
+    Resync,
+    /// An event about a custom resource definition.
+    Crd,
+    /// An event about an APIService.
+    ApiService,
+    /// An identity lease came, went, or has another holder.
+    Lease,
+    /// The endpoints of the API servers changed.
+    EndpointSlice,
+    /// The server is healthy again, or no longer.
+    Health,
     /// Contact came back.
     Reconnect,
     /// The server said that it is ready no longer, or again.
@@ -70,6 +89,7 @@ pub struct Refresh {
     ask: mpsc::Sender<Trigger>,
     /// [`Trigger::Write`], which does not wait its turn.
     urgent: Arc<Notify>,
+    events: mpsc::Sender<Trigger>,
     /// Counts fetches that ended, well or not.
     ended: watch::Receiver<u64>,
 }
@@ -82,6 +102,9 @@ struct Task {
     metrics: Metrics,
     asked: mpsc::Receiver<Trigger>,
     urgent: Arc<Notify>,
+    events: mpsc::Receiver<Trigger>,
+    coalesce: Coalesce,
+    mode: watch::Receiver<Mode>,
     ended: watch::Sender<u64>,
     backoff: Duration,
     last_fetch: Option<Instant>,
@@ -111,13 +134,24 @@ impl Trigger {
         match self {
             Self::Start => "start",
             Self::Interval => "interval",
+            Self::Resync => "resync",
+            Self::Crd => "crd",
+            Self::ApiService => "apiservice",
+            Self::Lease => "lease",
+            Self::EndpointSlice => "endpointslice",
+            Self::Write => "write",
+            Self::Health => "health",
             Self::Reconnect => "reconnect",
             Self::Readiness => "readiness",
             Self::RouteNotFound => "route-not-found",
             Self::Changed => "changed",
             Self::Retry => "retry",
-            Self::Write => "write",
         }
+    }
+
+    /// Whether it is an event, of which many come at a time and none has to be answered at once.
+    fn is_event(self) -> bool {
+        matches!(self, Self::Crd | Self::ApiService | Self::Lease | Self::EndpointSlice)
     }
 }
 
@@ -135,9 +169,12 @@ impl Refresh {
     ) -> Self {
         // One question under way and one waiting say all there is to say.
         let (ask, asked) = mpsc::channel(2);
+        // Apart from questions, which a fetch that is under way may answer: an event wants one behind it.
+        let (events_tx, events) = mpsc::channel(1);
         let (ended_tx, ended) = watch::channel(0);
         let urgent = Arc::new(Notify::new());
         let task = Task {
+            mode: server.watched.mode_changes(),
             server,
             book,
             fetcher,
@@ -149,13 +186,15 @@ impl Refresh {
             metrics,
             asked,
             urgent: Arc::clone(&urgent),
+            events,
+            coalesce: Coalesce::default(),
             ended: ended_tx,
             last_fetch: None,
             proven: false,
             next_fetch: (Instant::now(), Trigger::Start),
         };
         tasks.spawn(task.run());
-        Self { ask, urgent, ended }
+        Self { ask, urgent, events: events_tx, ended }
     }
 
     /// Asks for a fetch and does not wait.
@@ -164,8 +203,9 @@ impl Refresh {
             self.urgent.notify_one();
             return;
         }
+        let queue = if trigger.is_event() { &self.events } else { &self.ask };
         // A full queue means that a fetch is coming anyway.
-        let _ = self.ask.try_send(trigger);
+        let _ = queue.try_send(trigger);
     }
 
     /// Asks for a fetch and waits until one ended that began after the question, well or not.
@@ -193,12 +233,22 @@ impl Task {
         self.fetch(Trigger::Start).await;
         loop {
             let (next_fetch, trigger) = self.next_fetch;
+            let event_due = due(self.coalesce.due());
             let trigger = tokio::select! {
                 asked = self.asked.recv() => match asked {
                     Some(trigger) => trigger,
                     None => return,
                 },
                 () = self.urgent.notified() => Trigger::Write,
+                Some(event) = self.events.recv() => {
+                    self.coalesce.heard(event, Instant::now());
+                    continue;
+                }
+                trigger = event_due => trigger,
+                Ok(()) = self.mode.changed() => {
+                    self.time_again();
+                    continue;
+                }
                 () = time::sleep_until(next_fetch) => trigger,
                 Some(ended) = self.pass.join_next() => {
                     // One that panicked is tried again like one that failed.
@@ -276,6 +326,11 @@ impl Task {
         // Whoever asked until now is served by this one.
         while self.asked.try_recv().is_ok() {}
         let _ = self.urgent.notified().now_or_never();
+        let now = Instant::now();
+        while let Ok(event) = self.events.try_recv() {
+            self.coalesce.heard(event, now);
+        }
+        self.coalesce.fetching(now);
         self.ended.send_modify(|count| *count += 1);
         let known = self.known().document;
         let losses = self.server.health.losses();
@@ -313,7 +368,8 @@ impl Task {
         if settled {
             self.proven = true;
             self.backoff = self.schedule.first_backoff;
-            self.fetch_again_after(self.schedule.refresh_interval, Trigger::Interval);
+            let (wait, trigger) = self.timer();
+            self.fetch_again_after(wait, trigger);
         } else {
             self.back_off();
         }
@@ -348,9 +404,32 @@ impl Task {
         self.backoff = (self.backoff * 2).min(self.schedule.refresh_interval);
     }
 
+    /// The timer that counts while all is well.
+    fn timer(&self) -> (Duration, Trigger) {
+        match *self.mode.borrow() {
+            Mode::Watch => (self.schedule.resync, Trigger::Resync),
+            Mode::Interval => (self.schedule.refresh_interval, Trigger::Interval),
+        }
+    }
+
+    /// The mode changed. A retry stays when it was.
+    fn time_again(&mut self) {
+        if matches!(self.next_fetch.1, Trigger::Interval | Trigger::Resync) {
+            let (wait, trigger) = self.timer();
+            self.fetch_again_after(wait, trigger);
+        }
+    }
+
     fn fetch_again_after(&mut self, wait: Duration, trigger: Trigger) {
         self.next_fetch = (Instant::now() + jitter(wait), trigger);
     }
+}
+
+/// Ends when a fetch is due, if ever.
+async fn due(due: Option<(Instant, Trigger)>) -> Trigger {
+    let Some((at, trigger)) = due else { return std::future::pending().await };
+    time::sleep_until(at).await;
+    trigger
 }
 
 /// Up to a tenth more or less, so that servers are not asked in step.

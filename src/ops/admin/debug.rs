@@ -13,7 +13,7 @@ use crate::{
     discovery::catalog::Key,
     proxy::{Proxy, home::Home, route::Decision},
     servers::{
-        Class,
+        Class, Server,
         health::{Health, Reason},
         source::ServerSet,
     },
@@ -58,6 +58,8 @@ pub(super) fn servers(proxy: &Proxy) -> Value {
                 "watches": server.load.watches(),
                 "connections": connections,
                 "openapi": openapi(proxy, number),
+                "refresh": server.watched.mode().as_str(),
+                "informers": informers(server),
             })
         })
         .collect();
@@ -75,6 +77,20 @@ fn health(health: &Health) -> Value {
         "connected": health.is_connected(),
         "discoveryFetched": health.is_fetched(),
     })
+}
+
+/// A server's informers.
+fn informers(server: &Server) -> Value {
+    let shown = server.watched.informers().into_iter().map(|(resource, state)| {
+        let shown = json!({
+            "resourceVersion": state.resource_version,
+            "live": state.live,
+            "objects": state.objects,
+            "refused": state.refused,
+        });
+        (resource.to_owned(), shown)
+    });
+    Value::Object(shown.collect())
 }
 
 /// A server's OpenAPI.
