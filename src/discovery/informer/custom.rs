@@ -31,7 +31,8 @@ pub(super) async fn publish(
 pub(super) fn custom(definitions: &Seen<Definition>, services: &Seen<Service>) -> Custom {
     let name = |(_, name): &(String, String)| name.clone();
     // A definition is named <plural>.<group> and an APIService <version>.<group>; kube-apiserver takes no other names.
-    let split = |name: String| name.split_once('.').map(|(first, group)| (group.to_owned(), first.to_owned()));
+    let split =
+        |name: String| name.split_once('.').map(|(first, group)| (group.to_owned(), first.to_owned()));
     let aggregated = services.objects.iter().filter(|(_, service)| !is_automanaged(service));
     let core = services.objects.get(&(String::new(), "v1.".to_owned()));
     let first = core.or_else(|| services.objects.values().next());

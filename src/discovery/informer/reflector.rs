@@ -372,7 +372,9 @@ impl End {
                 // Also by its reason: an ERROR event may come without a code.
                 _ if status.reason == "Expired" || status.reason == "Gone" => Self::Gone,
                 // Nobody we know; not allowed; no such resource; not watchable.
-                code @ (401 | 403 | 404 | 405 | 501) => Self::Refused(format!("{code} {}", short(&status.message))),
+                code @ (401 | 403 | 404 | 405 | 501) => {
+                    Self::Refused(format!("{code} {}", short(&status.message)))
+                }
                 code => Self::Failed(format!("{code} {}", short(&status.message))),
             },
             error => Self::Failed(short(&error.to_string())),
@@ -394,7 +396,10 @@ fn short(text: &str) -> String {
 }
 
 /// The next event, if it comes before the watch is overdue.
-async fn next<S: futures_util::Stream>(mut events: Pin<&mut S>, overdue: Instant) -> Result<Option<S::Item>, End> {
+async fn next<S: futures_util::Stream>(
+    mut events: Pin<&mut S>,
+    overdue: Instant,
+) -> Result<Option<S::Item>, End> {
     time::timeout_at(overdue, events.next())
         .await
         .map_err(|_| End::Failed("the server did not end the watch when it should have".to_owned()))

@@ -234,8 +234,7 @@ async fn a_half_received_list_is_never_visible() {
 #[tokio::test(start_paused = true)]
 async fn a_bookmark_moves_the_resource_version_and_nothing_else() {
     let bookmark = event("BOOKMARK", &object("", 50));
-    let mut stage =
-        stage([list(&["a.x"], 10, ""), watch([bookmark, LONG]), watch([Piece::Hangs])]);
+    let mut stage = stage([list(&["a.x"], 10, ""), watch([bookmark, LONG]), watch([Piece::Hangs])]);
     let seen = stage.until(|seen| seen.resource_version == "50").await;
     assert_eq!(names(&seen), ["a.x"]);
     assert_eq!(stage.told.lock().unwrap().len(), 1, "what was listed");
@@ -266,8 +265,7 @@ async fn after_410_everything_is_listed_again() {
         refusal(410),
         watch([LONG, Piece::Text(format!("{}\n", status(410, "Gone")))]),
     ] {
-        let mut stage =
-            stage([list(&["a.x"], 10, ""), gone, list(&["b.x"], 30, ""), watch([Piece::Hangs])]);
+        let mut stage = stage([list(&["a.x"], 10, ""), gone, list(&["b.x"], 30, ""), watch([Piece::Hangs])]);
         let seen = stage.until(|seen| seen.resource_version == "30" && seen.live).await;
         assert_eq!(names(&seen), ["b.x"]);
         assert_eq!(stage.lists(), 2);
@@ -319,7 +317,10 @@ async fn a_server_that_refuses_is_asked_on_the_timer_until_it_allows() {
         let seen = stage.until(|seen| seen.refused.is_some()).await;
         assert!(seen.refused.as_ref().unwrap().starts_with(&code.to_string()));
         let mut mode = stage.server.watched.mode_changes();
-        timeout(Duration::from_secs(1), mode.wait_for(|mode| *mode == Mode::Interval)).await.unwrap().unwrap();
+        timeout(Duration::from_secs(1), mode.wait_for(|mode| *mode == Mode::Interval))
+            .await
+            .unwrap()
+            .unwrap();
         stage.script.lock().unwrap().extend([list(&["a.x"], 10, ""), watch([Piece::Hangs])]);
         let since = Instant::now();
         let seen = stage.until(|seen| seen.live).await;
@@ -341,9 +342,8 @@ async fn a_server_that_is_not_ready_yet_is_not_believed_that_it_refuses() {
 #[tokio::test(start_paused = true)]
 async fn more_objects_than_we_want_to_remember_are_an_error_and_not_remembered() {
     let many: Vec<String> = (0..=limits::MAX_INFORMED_OBJECTS).map(|n| format!("{n}.x")).collect();
-    let pages = many.chunks(5000).map(|page| {
-        list(&page.iter().map(String::as_str).collect::<Vec<_>>(), 10, "more")
-    });
+    let pages =
+        many.chunks(5000).map(|page| list(&page.iter().map(String::as_str).collect::<Vec<_>>(), 10, "more"));
     let mut stage = stage(pages);
     let seen = stage.until(|seen| seen.refused.is_some()).await;
     assert!(seen.objects.is_empty());
@@ -373,8 +373,10 @@ async fn a_watch_that_is_not_ended_when_it_should_be_is_given_up() {
 #[tokio::test(start_paused = true)]
 async fn every_event_is_contact_with_the_server() {
     let bookmark = || event("BOOKMARK", &object("", 50));
-    let mut stage =
-        stage([list(&[], 10, ""), watch([LONG, bookmark(), LONG, event("BOOKMARK", &object("", 51)), Piece::Hangs])]);
+    let mut stage = stage([
+        list(&[], 10, ""),
+        watch([LONG, bookmark(), LONG, event("BOOKMARK", &object("", 51)), Piece::Hangs]),
+    ]);
     for version in ["50", "51"] {
         stage.until(|seen| seen.resource_version == version).await;
         assert_eq!(stage.server.health.last_contact().map(|at| at.elapsed()), Some(Duration::ZERO));

@@ -100,7 +100,7 @@ fn a_flag_with_a_wrong_value_is_named() {
         ("--peer-server-name", "a_b c"),
         ("--proxy-user", "system:anonymous"),
         ("--peer-source", "leases"),
-        ("--discovery-refresh", "watch"),
+        ("--discovery-refresh", "events"),
         ("--discovery-refresh-interval", "30"),
         ("--stale-after", "1ms"),
         ("--stale-after", "5s"),
