@@ -3,8 +3,10 @@
 mod auth;
 mod client;
 mod discovery;
+mod events;
 mod faults;
 mod forms;
+mod metadata;
 mod objects;
 mod openapi;
 mod tables;
