@@ -42,6 +42,7 @@ mod patch;
 mod port;
 mod protobuf;
 mod recorded;
+mod registered;
 mod review;
 mod routes;
 mod selector;

@@ -45,6 +45,8 @@ pub struct Builder {
     max_streams: u32,
     bookmark_interval: Duration,
     remembered: usize,
+    crds: bool,
+    crd_lag: Duration,
 }
 
 // === impl Builder ===
@@ -69,6 +71,8 @@ impl Builder {
             max_streams: MAX_STREAMS,
             bookmark_interval: BOOKMARK_INTERVAL,
             remembered: REMEMBERED,
+            crds: true,
+            crd_lag: Duration::ZERO,
         }
     }
 
@@ -201,6 +205,20 @@ impl Builder {
         self
     }
 
+    /// Whether it serves the custom resources that are defined in its store (default: yes).
+    #[must_use]
+    pub fn serve_crds(mut self, on: bool) -> Self {
+        self.crds = on;
+        self
+    }
+
+    /// How long it takes from a change of a CRD or an APIService to its effect on discovery (default: zero).
+    #[must_use]
+    pub fn crd_lag(mut self, lag: Duration) -> Self {
+        self.crd_lag = lag;
+        self
+    }
+
     /// Binds and serves. Port 0 lets the system choose.
     pub async fn start(self, address: SocketAddr) -> Result<RunningServer, StartError> {
         let shared = self.build()?;
@@ -227,10 +245,13 @@ impl Builder {
             anonymous: self.anonymous,
         };
         let (api, apis) = self.documents.unwrap_or_else(|| (self.recorded.api(), self.recorded.apis()));
-        let discovery = Discovery::new(api, apis, format!("1.{}", self.recorded.minor()));
+        let store = self.store.unwrap_or_else(Store::new);
+        let discovery = Discovery::new(api, apis, format!("1.{}", self.recorded.minor()), Arc::clone(&store));
+        discovery.serve_crds(self.crds);
+        discovery.set_crd_lag(self.crd_lag);
         Ok(Shared {
             tls: tls::server_config(serving, self.http2).map_err(bad)?,
-            store: self.store.unwrap_or_else(Store::new),
+            store,
             discovery,
             faults: Faults::default(),
             log: RequestLog::new(self.remembered),

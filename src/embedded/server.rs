@@ -48,6 +48,7 @@ impl RunningServer {
         let port =
             Port::take(address).map_err(|error| StartError::Bind(shared.id.clone(), address, error))?;
         shared.address.get_or_init(|| port.address());
+        shared.store.register(&shared.discovery.own_group_versions());
         let server = Self { shared: Arc::new(shared), port, accepting: Mutex::new(None) };
         server.listen().await?;
         Ok(server)
