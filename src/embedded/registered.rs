@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::discovery::ResourceSpec;
-use super::document::group_name;
+use super::discovery::Tree;
+use super::document::{Document, group_name};
+use super::resource_spec::ResourceSpec;
 use super::store::Registered;
 
 /// What extension servers answer, by group and version; one that is not in here is away.
@@ -40,6 +41,23 @@ impl Addition {
         });
         all.sort_by_cached_key(|it| (it.group.clone(), age(&it.version), it.version.clone()));
         all
+    }
+
+    /// What nobody registered: a number in its name tells it from others.
+    pub(super) fn made_up(tree: Tree, number: u64) -> Self {
+        let (group, resource) = match tree {
+            Tree::Api => (String::new(), format!("changing{number}")),
+            Tree::Apis => (format!("changing{number}.example.com"), "things".to_owned()),
+        };
+        let resource = ResourceSpec::new(&resource, "Changing", true).to_value(&group, "v1");
+        Self { group, version: "v1".into(), stale: false, resources: vec![resource] }
+    }
+
+    /// `document` with this behind it.
+    pub(super) fn to(&self, document: &Document) -> Document {
+        let mut value = document.value.clone();
+        self.add_to(&mut value);
+        Document::new(value)
     }
 
     fn is(&self, group: &str, version: &str) -> bool {

@@ -9,8 +9,12 @@ mod forms;
 mod metadata;
 mod objects;
 mod openapi;
+mod pages;
+mod presence;
+mod registered;
 mod tables;
 mod watch;
+mod watch_faults;
 
 use std::net::SocketAddr;
 use std::sync::LazyLock;
