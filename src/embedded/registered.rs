@@ -66,13 +66,13 @@ impl Addition {
 
     /// Puts this behind what `document` lists; what it lists itself under the same name stays.
     pub(super) fn add_to(&self, document: &mut Value) {
-        let Some(groups) = document["items"].as_array_mut() else { return };
+        let Some(groups) = document.get_mut("items").and_then(Value::as_array_mut) else { return };
         let group = position_or(
             groups,
             |item| group_name(item) == self.group,
             || json!({ "metadata": { "name": self.group, "creationTimestamp": null }, "versions": [] }),
         );
-        let Some(versions) = group["versions"].as_array_mut() else { return };
+        let Some(versions) = group.get_mut("versions").and_then(Value::as_array_mut) else { return };
         let version = position_or(
             versions,
             |item| item["version"] == self.version,
@@ -85,7 +85,7 @@ impl Addition {
                 }
             },
         );
-        let Some(resources) = version["resources"].as_array_mut() else { return };
+        let Some(resources) = version.get_mut("resources").and_then(Value::as_array_mut) else { return };
         for resource in &self.resources {
             position_or(resources, |item| item["resource"] == resource["resource"], || resource.clone());
         }

@@ -6,6 +6,7 @@ mod discovery;
 mod events;
 mod faults;
 mod forms;
+mod kube;
 mod metadata;
 mod objects;
 mod openapi;
