@@ -40,8 +40,11 @@ mod objects;
 mod openapi;
 mod patch;
 mod port;
+mod presence;
 mod protobuf;
 mod recorded;
+mod registered;
+mod resource_spec;
 mod review;
 mod routes;
 mod selector;
@@ -61,12 +64,14 @@ mod websocket;
 
 pub use auth::user;
 pub use builder::{BOOKMARK_INTERVAL, Builder, MAX_STREAMS};
-pub use discovery::{Discovery, ResourceSpec, Tree};
-pub use faults::{DiscoveryFault, Faults, OpenApiFault, RouteFault, UpgradeScript};
+pub use discovery::{Discovery, Tree};
+pub use faults::{DiscoveryFault, Faults, ListFault, OpenApiFault, RouteFault, UpgradeScript, WatchFault};
 pub use forms::Forms;
 pub use log::{Farewell, LoggedRequest, LoggedTunnel, REMEMBERED, RequestLog};
 pub use port::Port;
+pub use presence::LEASE_RENEWAL;
 pub use recorded::Recorded;
+pub use resource_spec::ResourceSpec;
 pub use server::{RunningServer, StartError};
 pub use store::{HISTORY, Store};
 

@@ -13,6 +13,7 @@ use super::discovery::Discovery;
 use super::faults::Faults;
 use super::forms::{Forms, Spoken};
 use super::log::{REMEMBERED, RequestLog};
+use super::presence::{LEASE_RENEWAL, Presence};
 use super::recorded::Recorded;
 use super::server::{RunningServer, StartError};
 use super::shared::{Authorizer, Connections, Shared};
@@ -45,6 +46,13 @@ pub struct Builder {
     max_streams: u32,
     bookmark_interval: Duration,
     remembered: usize,
+    crds: bool,
+    crd_lag: Duration,
+    watch_list: bool,
+    hostname: Option<String>,
+    advertise: Option<bool>,
+    lease_renewal: Duration,
+    endpoint_slice: bool,
 }
 
 // === impl Builder ===
@@ -69,6 +77,13 @@ impl Builder {
             max_streams: MAX_STREAMS,
             bookmark_interval: BOOKMARK_INTERVAL,
             remembered: REMEMBERED,
+            crds: true,
+            crd_lag: Duration::ZERO,
+            watch_list: true,
+            hostname: None,
+            advertise: None,
+            lease_renewal: LEASE_RENEWAL,
+            endpoint_slice: false,
         }
     }
 
@@ -201,6 +216,58 @@ impl Builder {
         self
     }
 
+    /// Whether it serves the custom resources that are defined in its store (default: yes).
+    #[must_use]
+    pub fn serve_crds(mut self, on: bool) -> Self {
+        self.crds = on;
+        self
+    }
+
+    /// How long it takes from a change of a CRD or an APIService to its effect on discovery (default: zero).
+    #[must_use]
+    pub fn crd_lag(mut self, lag: Duration) -> Self {
+        self.crd_lag = lag;
+        self
+    }
+
+    /// Whether a watch may ask for `sendInitialEvents`; servers without the feature refuse it (default: yes).
+    #[must_use]
+    pub fn watch_list(mut self, on: bool) -> Self {
+        self.watch_list = on;
+        self
+    }
+
+    /// Has an identity Lease in `kube-system` as the API server of this host (default: none). Its holder is another
+    /// one after each start. [`RunningServer::shut_down`] deletes it, [`RunningServer::stop`] leaves it behind.
+    #[must_use]
+    pub fn identity_lease(mut self, hostname: &str) -> Self {
+        self.hostname = Some(hostname.to_owned());
+        self
+    }
+
+    /// Whether the identity Lease names the server's address (`kubernetes.io/peer-advertise-address`; default: since
+    /// 1.36, where the mixed version proxy is on).
+    #[must_use]
+    pub fn advertise_address(mut self, on: bool) -> Self {
+        self.advertise = Some(on);
+        self
+    }
+
+    /// How often the identity Lease is renewed (default [`LEASE_RENEWAL`]).
+    #[must_use]
+    pub fn lease_renewal(mut self, interval: Duration) -> Self {
+        self.lease_renewal = interval;
+        self
+    }
+
+    /// Puts its address into the EndpointSlice `default/kubernetes` (default: no); servers with another port get a
+    /// slice `kubernetes-<port>`. [`RunningServer::shut_down`] takes it out.
+    #[must_use]
+    pub fn endpoint_slice(mut self, on: bool) -> Self {
+        self.endpoint_slice = on;
+        self
+    }
+
     /// Binds and serves. Port 0 lets the system choose.
     pub async fn start(self, address: SocketAddr) -> Result<RunningServer, StartError> {
         let shared = self.build()?;
@@ -227,10 +294,21 @@ impl Builder {
             anonymous: self.anonymous,
         };
         let (api, apis) = self.documents.unwrap_or_else(|| (self.recorded.api(), self.recorded.apis()));
-        let discovery = Discovery::new(api, apis, format!("1.{}", self.recorded.minor()));
+        let store = self.store.unwrap_or_else(Store::new);
+        let discovery = Discovery::new(api, apis, format!("1.{}", self.recorded.minor()), Arc::clone(&store));
+        discovery.serve_crds(self.crds);
+        discovery.set_crd_lag(self.crd_lag);
+        let minor = self.recorded.minor();
+        let presence = Presence {
+            hostname: self.hostname,
+            advertise: self.advertise.unwrap_or(minor >= 36),
+            fresh: minor >= 35,
+            renewal: self.lease_renewal,
+            endpoint_slice: self.endpoint_slice,
+        };
         Ok(Shared {
             tls: tls::server_config(serving, self.http2).map_err(bad)?,
-            store: self.store.unwrap_or_else(Store::new),
+            store,
             discovery,
             faults: Faults::default(),
             log: RequestLog::new(self.remembered),
@@ -242,6 +320,8 @@ impl Builder {
             test_endpoints: self.test_endpoints,
             max_streams: self.max_streams,
             bookmark_interval: self.bookmark_interval,
+            watch_list: self.watch_list,
+            presence,
             address: OnceLock::new(),
             connections: Connections::default(),
             id: self.id,

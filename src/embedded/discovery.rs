@@ -1,30 +1,19 @@
 //! What a server says that it serves, and what it therefore serves: one mutable document per tree.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::document::{Document, Lookup, group_name};
 use super::legacy::StorageVersions;
 use super::openapi::Specs;
-
-/// A resource to be added at run time, as a CRD would.
-#[derive(Clone, Debug)]
-pub struct ResourceSpec {
-    /// Plural, as in paths.
-    pub resource: String,
-    /// The kind of its objects.
-    pub kind: String,
-    /// Whether its objects live in namespaces.
-    pub namespaced: bool,
-    /// What may be done with it; [`ResourceSpec::new`] fills in all usual verbs.
-    pub verbs: Vec<String>,
-    /// Names of subresources that are updated in place, such as `status`.
-    pub subresources: Vec<String>,
-}
+use super::registered::{Addition, Extensions};
+use super::resource_spec::ResourceSpec;
+use super::store::Store;
 
 /// The two trees of discovery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tree {
     /// `/api`: the core group.
     Api,
@@ -39,7 +28,10 @@ pub struct Discovery(Arc<Mutex<Trees>>);
 #[derive(Debug)]
 struct Trees {
     api: Arc<Document>,
+    /// Without what was registered.
+    own: Arc<Document>,
     apis: Arc<Document>,
+    registered: Registered,
     /// Such as `1.36`: OpenAPI says it.
     release: String,
     /// Storage versions that were set by hand.
@@ -48,62 +40,78 @@ struct Trees {
     specs: Option<Arc<Specs>>,
 }
 
-// === impl ResourceSpec ===
-
-impl ResourceSpec {
-    /// A resource with all usual verbs and no subresource.
-    pub fn new(resource: &str, kind: &str, namespaced: bool) -> Self {
-        let verbs = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-        Self {
-            resource: resource.into(),
-            kind: kind.into(),
-            namespaced,
-            verbs: verbs.map(str::to_owned).to_vec(),
-            subresources: Vec::new(),
-        }
-    }
-
-    /// One more subresource.
-    #[must_use]
-    pub fn subresource(mut self, name: &str) -> Self {
-        self.subresources.push(name.into());
-        self
-    }
-
-    fn to_value(&self, group: &str, version: &str) -> Value {
-        let kind = json!({ "group": group, "version": version, "kind": self.kind });
-        let mut value = json!({
-            "resource": self.resource,
-            "responseKind": kind,
-            "scope": if self.namespaced { "Namespaced" } else { "Cluster" },
-            "singularResource": self.kind.to_ascii_lowercase(),
-            "verbs": self.verbs,
-        });
-        if !self.subresources.is_empty() {
-            let verbs = ["get", "patch", "update"];
-            let list = self.subresources.iter();
-            let list = list.map(|name| json!({ "subresource": name, "responseKind": kind, "verbs": verbs }));
-            value["subresources"] = list.collect();
-        }
-        value
-    }
+/// What a server knows of the CRDs and APIServices in its store.
+#[derive(Debug)]
+struct Registered {
+    store: Arc<Store>,
+    crds: bool,
+    lag: Duration,
+    extensions: Extensions,
+    /// The revision up to which `additions` are right.
+    seen: Option<u64>,
+    additions: Vec<Addition>,
 }
 
 // === impl Discovery ===
 
 impl Discovery {
-    pub(super) fn new(api: Value, apis: Value, release: String) -> Self {
+    pub(super) fn new(api: Value, apis: Value, release: String, store: Arc<Store>) -> Self {
         let (api, apis) = (Arc::new(Document::new(api)), Arc::new(Document::new(apis)));
-        let trees = Trees { api, apis, release, stored: Arc::default(), specs: None };
+        let (crds, lag, extensions) = (true, Duration::ZERO, Extensions::new());
+        let registered = Registered { store, crds, lag, extensions, seen: None, additions: Vec::new() };
+        let own = Arc::clone(&apis);
+        let trees = Trees { api, own, apis, registered, release, stored: Arc::default(), specs: None };
         Self(Arc::new(Mutex::new(trees)))
     }
 
-    /// The document as it is now, in its v2 form.
+    /// Whether the custom resources whose definitions are in the store are served (default: yes).
+    pub fn serve_crds(&self, on: bool) {
+        self.edit_registered(|registered| registered.crds = on);
+    }
+
+    /// How long it takes from a change of a CRD or an APIService to its effect on what is served (default: zero);
+    /// [`Duration::MAX`] for ever.
+    pub fn set_crd_lag(&self, lag: Duration) {
+        self.edit_registered(|registered| registered.lag = lag);
+    }
+
+    /// What the extension server of a group-version answers. `None` (default): it is away. It counts while an
+    /// APIService with `spec.service` registers the group-version; objects are kept as any other.
+    pub fn extension(&self, group: &str, version: &str, resources: Option<Vec<ResourceSpec>>) {
+        let key = (group.to_owned(), version.to_owned());
+        self.edit_registered(|registered| match resources {
+            Some(resources) => drop(registered.extensions.insert(key, resources)),
+            None => drop(registered.extensions.remove(&key)),
+        });
+    }
+
+    fn edit_registered(&self, edit: impl FnOnce(&mut Registered)) {
+        let mut trees = self.lock();
+        edit(&mut trees.registered);
+        trees.registered.seen = None;
+    }
+
+    /// All group-versions that it serves of its own accord.
+    pub(super) fn own_group_versions(&self) -> Vec<(String, String)> {
+        let trees = self.lock();
+        let both = [&trees.api, &trees.own];
+        let groups = both.into_iter().filter_map(|tree| tree.value["items"].as_array()).flatten();
+        let mut all = Vec::new();
+        for group in groups {
+            for version in group["versions"].as_array().into_iter().flatten() {
+                let version = version["version"].as_str().unwrap_or_default();
+                all.push((group_name(group).to_owned(), version.to_owned()));
+            }
+        }
+        all
+    }
+
+    /// The document as it is now, in its v2 form, with what was registered.
     pub fn document(&self, tree: Tree) -> Value {
         self.snapshot(tree).value.clone()
     }
 
-    /// Puts another document in place of a tree.
+    /// Puts another document in place of a tree; what was registered is added to it.
     pub fn replace(&self, tree: Tree, document: Value) {
         self.edit_tree(tree, |value| *value = document);
     }
@@ -178,6 +186,7 @@ impl Discovery {
     /// The OpenAPI documents of what is served now.
     pub(super) fn specs(&self) -> Arc<Specs> {
         let mut trees = self.lock();
+        trees.refresh();
         if let Some(specs) = &trees.specs {
             return Arc::clone(specs);
         }
@@ -191,7 +200,8 @@ impl Discovery {
     }
 
     pub(super) fn snapshot(&self, tree: Tree) -> Arc<Document> {
-        let trees = self.lock();
+        let mut trees = self.lock();
+        trees.refresh();
         Arc::clone(match tree {
             Tree::Api => &trees.api,
             Tree::Apis => &trees.apis,
@@ -207,11 +217,12 @@ impl Discovery {
         trees.specs = None;
         let place = match tree {
             Tree::Api => &mut trees.api,
-            Tree::Apis => &mut trees.apis,
+            Tree::Apis => &mut trees.own,
         };
         let mut value = place.value.clone();
         let result = edit(&mut value);
         *place = Arc::new(Document::new(value));
+        trees.merge();
         result
     }
 
@@ -231,6 +242,37 @@ impl Discovery {
             versions.retain(|item| !is_empty(item, "resources"));
             changed
         })
+    }
+}
+
+// === impl Trees ===
+
+impl Trees {
+    /// Takes in what has been registered since.
+    fn refresh(&mut self) {
+        let registered = &mut self.registered;
+        let revision = registered.store.registered_revision(registered.lag);
+        if registered.seen.replace(revision) == Some(revision) {
+            return;
+        }
+        let found = registered.store.registered(revision);
+        let additions = Addition::all(&found, registered.crds, &registered.extensions);
+        if additions != registered.additions {
+            registered.additions = additions;
+            self.merge();
+        }
+    }
+
+    fn merge(&mut self) {
+        self.specs = None;
+        let additions = &self.registered.additions;
+        if additions.is_empty() {
+            self.apis = Arc::clone(&self.own);
+            return;
+        }
+        let mut value = self.own.value.clone();
+        additions.iter().for_each(|addition| addition.add_to(&mut value));
+        self.apis = Arc::new(Document::new(value));
     }
 }
 

@@ -1,12 +1,14 @@
 //! Faults that a test switches on and off while the server runs.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
 use tokio::sync::watch;
 
+use super::discovery::Tree;
 use crate::api::gvr::GroupVersionResource;
 
 /// How `/api` and `/apis` are to go wrong.
@@ -26,6 +28,32 @@ pub enum DiscoveryFault {
     Oversized(usize),
     /// 200 with the right document in pieces of 1 KiB, this long apart.
     Slow(Duration),
+    /// 200 with something more than there is, another thing at each fetch. OpenAPI stays right.
+    Changing,
+}
+
+/// How lists of a resource are to go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListFault {
+    /// As documents do.
+    Document(DiscoveryFault),
+    /// 200 with items that are no objects among the right ones.
+    Rubbish,
+    /// 410: whatever version was asked for is too old.
+    Expired,
+}
+
+/// How watches of a resource are to go wrong, those included that are open already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchFault {
+    /// This status, such as 403. Open ones go on.
+    Refused(StatusCode),
+    /// Half of the next event, then the stream breaks.
+    BreaksOff,
+    /// Not a byte, no end either. What happened meanwhile comes when the fault is switched off.
+    Silent,
+    /// 410 as an event, then the end: at once.
+    Expired,
 }
 
 /// How `/openapi/v2` and `/openapi/v3` are to go wrong: in the same ways.
@@ -69,11 +97,16 @@ struct Inner {
     settings: Mutex<Settings>,
     hanging: watch::Sender<bool>,
     frozen: watch::Sender<bool>,
+    watches: watch::Sender<HashMap<String, WatchFault>>,
+    /// How many documents were made up.
+    changes: AtomicU64,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Settings {
     discovery: Option<DiscoveryFault>,
+    discovery_of: HashMap<Tree, DiscoveryFault>,
+    lists: HashMap<String, ListFault>,
     group_versions: HashMap<(String, String), StatusCode>,
     openapi: Option<OpenApiFault>,
     openapi_at: HashMap<String, OpenApiFault>,
@@ -91,6 +124,34 @@ impl Faults {
     /// How discovery goes wrong, or that it goes right again.
     pub fn discovery(&self, fault: Option<DiscoveryFault>) {
         self.lock().discovery = fault;
+    }
+
+    /// How one tree goes wrong (`/apis` while `/api` works), or that it goes right again.
+    pub fn discovery_of(&self, tree: Tree, fault: Option<DiscoveryFault>) {
+        let mut settings = self.lock();
+        match fault {
+            Some(fault) => settings.discovery_of.insert(tree, fault),
+            None => settings.discovery_of.remove(&tree),
+        };
+    }
+
+    /// How lists of a resource (its plural name; `*` for all) go wrong.
+    pub fn list(&self, resource: &str, fault: Option<ListFault>) {
+        let mut settings = self.lock();
+        match fault {
+            Some(fault) => settings.lists.insert(resource.to_owned(), fault),
+            None => settings.lists.remove(resource),
+        };
+    }
+
+    /// How watches of a resource (its plural name; `*` for all) go wrong.
+    pub fn watch(&self, resource: &str, fault: Option<WatchFault>) {
+        self.0.watches.send_modify(|watches| {
+            match fault {
+                Some(fault) => watches.insert(resource.to_owned(), fault),
+                None => watches.remove(resource),
+            };
+        });
     }
 
     /// Lets the list of one group-version (`/apis/<group>/<version>`, `/api/<version>`) answer this status although
@@ -169,10 +230,26 @@ impl Faults {
         *self.lock() = Settings::default();
         self.hang(false);
         self.freeze(false);
+        self.0.watches.send_modify(HashMap::clear);
     }
 
-    pub(super) fn of_discovery(&self) -> Option<DiscoveryFault> {
-        self.lock().discovery
+    pub(super) fn of_discovery(&self, tree: Tree) -> Option<DiscoveryFault> {
+        let settings = self.lock();
+        settings.discovery_of.get(&tree).copied().or(settings.discovery)
+    }
+
+    pub(super) fn of_list(&self, resource: &str) -> Option<ListFault> {
+        let settings = self.lock();
+        settings.lists.get(resource).or_else(|| settings.lists.get("*")).copied()
+    }
+
+    pub(super) fn watches(&self) -> watch::Receiver<HashMap<String, WatchFault>> {
+        self.0.watches.subscribe()
+    }
+
+    /// A number that was not given before.
+    pub(super) fn next_change(&self) -> u64 {
+        self.0.changes.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(super) fn of_group_version(&self, group: &str, version: &str) -> Option<StatusCode> {

@@ -15,6 +15,8 @@ use super::store::{self, Key, Scope, Store};
 use super::target::{Query, Target};
 use super::view::View;
 
+mod list;
+
 /// One request for a resource that is served, with its body read.
 pub(super) struct ObjectRequest<'a> {
     pub(super) store: &'a Arc<Store>,
@@ -76,21 +78,6 @@ impl ObjectRequest<'_> {
         let key = self.key()?;
         let object = self.store.get(&key).ok_or_else(|| key.not_found())?;
         Ok(self.one(StatusCode::OK, &object))
-    }
-
-    fn list(&self) -> Result<Answer, Refusal> {
-        let selector = Selector::parse(self.query)?;
-        let (objects, revision) = self.store.list(&self.scope());
-        let items: Vec<Value> = objects
-            .iter()
-            .filter(|object| selector.matches(object))
-            .map(|object| self.typed(object))
-            .collect();
-        let list = json!({
-            "kind": format!("{}List", self.served.kind), "apiVersion": self.api_version(),
-            "metadata": { "resourceVersion": revision.to_string() }, "items": items,
-        });
-        Ok(answer::json(StatusCode::OK, &self.view.list(list)))
     }
 
     fn create(&self) -> Result<Answer, Refusal> {

@@ -16,6 +16,7 @@ use super::log::LoggedRequest;
 use super::objects::ObjectRequest;
 use super::selector::Selector;
 use super::shared::{Peer, Shared};
+use super::spoil::spoil_list;
 use super::target::{Query, Target, authority, target_bytes};
 use super::view::View;
 use super::watch::Watch;
@@ -152,7 +153,12 @@ async fn resource(
         }
     }
     if verb != "watch" {
-        return request.answer(verb);
+        let answer = request.answer(verb);
+        let fault = server.faults.of_list(&target.resource).filter(|_| verb == "list");
+        return match (fault, answer) {
+            (Some(fault), Ok(good)) => spoil_list(fault, good).await,
+            (_, answer) => answer,
+        };
     }
     let watch = Watch {
         store: Arc::clone(store),
@@ -162,7 +168,12 @@ async fn resource(
         kind: served.kind.clone(),
         view,
         bookmark_interval: server.bookmark_interval,
+        faults: server.faults.watches(),
     };
+    if query.flag("sendInitialEvents") && !server.watch_list {
+        let message = "sendInitialEvents: Forbidden: this server has no WatchList";
+        return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message));
+    }
     watch.answer(query)
 }
 

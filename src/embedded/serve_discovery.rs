@@ -1,11 +1,15 @@
 //! `/api`, `/apis` and the documents below them, also when they are to go wrong.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, StatusCode, header};
 
 use super::accept::Form;
 use super::answer::{self, Answer, Refusal};
 use super::discovery::Tree;
+use super::faults::DiscoveryFault;
 use super::legacy;
+use super::registered::Addition;
 use super::shared::Shared;
 use super::spoil::spoil;
 
@@ -32,14 +36,17 @@ pub(super) async fn answer(
 
 /// Behind `/apis/` upstream has the unaggregated form only.
 async fn root(server: &Shared, tree: Tree, headers: &HeaderMap, slash: bool) -> Result<Answer, Refusal> {
-    let fault = server.faults.of_discovery().filter(|_| !slash);
+    let fault = server.faults.of_discovery(tree).filter(|_| !slash);
     let mut headers = headers.clone();
     if fault.is_some() {
         // Who has the right document is to get the wrong one, too.
         headers.remove(header::IF_NONE_MATCH);
     }
     let aggregated = if slash { &[] } else { server.forms.get().aggregated(server.beta_discovery) };
-    let document = server.discovery.snapshot(tree);
+    let mut document = server.discovery.snapshot(tree);
+    if fault == Some(DiscoveryFault::Changing) {
+        document = Arc::new(Addition::made_up(tree, server.faults.next_change()).to(&document));
+    }
     let good = match Form::negotiate(&headers, aggregated) {
         Form::V2 => document.answer(&headers, false),
         Form::V2Beta1 => document.answer(&headers, true),

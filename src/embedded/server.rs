@@ -16,6 +16,7 @@ use super::faults::Faults;
 use super::forms::Forms;
 use super::log::RequestLog;
 use super::port::Port;
+use super::presence;
 use super::shared::Shared;
 use super::store::Store;
 
@@ -39,6 +40,8 @@ pub struct RunningServer {
     port: Port,
     /// The task that accepts, while there is one.
     accepting: Mutex<Option<JoinHandle<()>>>,
+    /// The task that renews the Lease, while there is one.
+    renewing: Mutex<Option<JoinHandle<()>>>,
 }
 
 // === impl RunningServer ===
@@ -48,7 +51,9 @@ impl RunningServer {
         let port =
             Port::take(address).map_err(|error| StartError::Bind(shared.id.clone(), address, error))?;
         shared.address.get_or_init(|| port.address());
-        let server = Self { shared: Arc::new(shared), port, accepting: Mutex::new(None) };
+        shared.store.register(&shared.discovery.own_group_versions());
+        let server =
+            Self { shared: Arc::new(shared), port, accepting: Mutex::new(None), renewing: Mutex::new(None) };
         server.listen().await?;
         Ok(server)
     }
@@ -109,7 +114,7 @@ impl RunningServer {
         tokio::time::timeout(within, open.wait_for(wanted)).await.is_ok_and(|open| open.is_ok())
     }
 
-    /// Dies as by SIGKILL: the port closes, all connections drop at once. Comes back when that is so.
+    /// Dies as by SIGKILL: the port closes, all connections drop at once, what the cluster knows of it stays. Comes back when that is so.
     pub async fn stop(&self) {
         self.close_port().await;
         self.drop_connections();
@@ -118,9 +123,11 @@ impl RunningServer {
         let _ = open.wait_for(|open| *open == 0).await;
     }
 
-    /// Shuts down as by SIGTERM: the port closes, every connection gets GOAWAY and ends with its last request.
+    /// Shuts down as by SIGTERM: it takes back its Lease and its endpoint, the port closes, every connection gets GOAWAY and ends with its last request.
     /// Comes back when all are gone, or after `within`; what is open then is dropped.
     pub async fn shut_down(&self, within: Duration) {
+        end(&self.renewing).await;
+        presence::leave(&self.shared);
         self.close_port().await;
         self.send_goaway();
         self.wait_for_connections(within, |open| *open == 0).await;
@@ -147,22 +154,19 @@ impl RunningServer {
         let failed = |error| StartError::Bind(self.shared.id.clone(), self.addr(), error);
         let listener = self.port.listen().map_err(failed)?;
         *self.accepting.lock().await = Some(tokio::spawn(accept(Arc::clone(&self.shared), listener)));
+        *self.renewing.lock().await = presence::appear(&self.shared).map(tokio::spawn);
         Ok(())
     }
 
     async fn close_port(&self) {
-        let accepting = self.accepting.lock().await.take();
-        if let Some(task) = accepting {
-            task.abort();
-            // Cancelled is what we asked for; the listener is gone when the task is.
-            let _ = task.await;
-        }
+        end(&self.renewing).await;
+        end(&self.accepting).await;
     }
 }
 
 impl Drop for RunningServer {
     fn drop(&mut self) {
-        if let Some(task) = self.accepting.get_mut() {
+        for task in [self.accepting.get_mut(), self.renewing.get_mut()].into_iter().flatten() {
             task.abort();
         }
         self.drop_connections();
@@ -172,6 +176,15 @@ impl Drop for RunningServer {
 impl std::fmt::Debug for RunningServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RunningServer").field("id", &self.id()).field("addr", &self.addr()).finish()
+    }
+}
+
+async fn end(task: &Mutex<Option<JoinHandle<()>>>) {
+    let task = task.lock().await.take();
+    if let Some(task) = task {
+        task.abort();
+        // Cancelled is what we asked for; what the task held is gone when the task is.
+        let _ = task.await;
     }
 }
 

@@ -14,6 +14,7 @@ use super::discovery::Discovery;
 use super::faults::Faults;
 use super::forms::Spoken;
 use super::log::RequestLog;
+use super::presence::Presence;
 use super::store::Store;
 use crate::api::user::UserInfo;
 
@@ -38,6 +39,9 @@ pub(super) struct Shared {
     pub(super) test_endpoints: bool,
     pub(super) max_streams: u32,
     pub(super) bookmark_interval: Duration,
+    /// Whether `sendInitialEvents` is granted.
+    pub(super) watch_list: bool,
+    pub(super) presence: Presence,
     /// Set by the first bind; a restart binds the same.
     pub(super) address: OnceLock<SocketAddr>,
     pub(super) connections: Connections,

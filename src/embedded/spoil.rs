@@ -7,15 +7,16 @@ use futures_util::{StreamExt, stream};
 use http::{StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use serde_json::{Value, json};
 
 use super::answer::{self, Answer, Refusal};
-use super::faults::DiscoveryFault;
+use super::faults::{DiscoveryFault, ListFault};
 use crate::body::{Body, BoxError};
 
 /// Size of the pieces of a slow document.
 const PIECE: usize = 1024;
 /// How long an aborted document rests before it is reset.
-const ABORT_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const ABORT_PAUSE: Duration = Duration::from_millis(50);
 /// Size of the pieces of an endless or oversized one.
 const FILLING: &[u8] = &[b' '; 16 * 1024];
 
@@ -54,8 +55,36 @@ pub(super) async fn spoil(fault: DiscoveryFault, good: Answer) -> Result<Answer,
             from_stream(stream::iter(blanks.chain([whole]).map(Ok)))
         }
         DiscoveryFault::Slow(pause) => slow(whole, pause),
+        DiscoveryFault::Changing => once(whole),
     };
     Ok(Answer::from_parts(parts, body))
+}
+
+/// The good list with the fault.
+pub(super) async fn spoil_list(fault: ListFault, good: Answer) -> Result<Answer, Refusal> {
+    match fault {
+        ListFault::Document(fault) => spoil(fault, good).await,
+        ListFault::Expired => {
+            let message = "the version is too old because the server was told so";
+            Err(Refusal::new(StatusCode::GONE, "Expired", message).details(Value::Null))
+        }
+        ListFault::Rubbish => {
+            let (parts, body) = good.into_parts();
+            let read = body.collect().await.map_err(|error| Refusal::bad_request(error.to_string()))?;
+            let mut list: Value = serde_json::from_slice(&read.to_bytes()).unwrap_or_default();
+            let rubbish = [
+                json!(7),
+                Value::Null,
+                json!({}),
+                json!({ "metadata": "text" }),
+                json!({ "metadata": { "name": 7, "labels": [] } }),
+            ];
+            if let Some(items) = list["items"].as_array_mut() {
+                items.extend(rubbish);
+            }
+            Ok(answer::json(parts.status, &list))
+        }
+    }
 }
 
 fn slow(whole: Bytes, pause: Duration) -> Body {

@@ -10,6 +10,12 @@ use tokio::sync::watch;
 
 use super::answer::Refusal;
 
+mod past;
+mod registrations;
+
+pub(super) use registrations::Registered;
+use registrations::Registrations;
+
 /// How many changes a watch may lag behind before it is told to list again (410 Gone).
 pub const HISTORY: usize = 10_000;
 
@@ -31,6 +37,7 @@ struct Inner {
     events: VecDeque<Event>,
     /// Changes up to this revision are no longer in `events`.
     compacted: u64,
+    registrations: Registrations,
 }
 
 /// Where an object lives.
@@ -78,7 +85,13 @@ impl Store {
 
     /// A store that remembers only `history` changes for watches.
     pub fn with_history(history: usize) -> Arc<Self> {
-        let inner = Inner { revision: 0, objects: BTreeMap::new(), events: VecDeque::new(), compacted: 0 };
+        let inner = Inner {
+            revision: 0,
+            objects: BTreeMap::new(),
+            events: VecDeque::new(),
+            compacted: 0,
+            registrations: Registrations::default(),
+        };
         let store = Self { inner: Mutex::new(inner), revision: watch::Sender::new(0), history };
         for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
             let namespace = json!({ "metadata": { "name": name } });
@@ -109,7 +122,7 @@ impl Store {
     }
 
     /// Stores a new object, with the metadata that a server fills in; in a dry run, gives back what would be stored.
-    pub(super) fn create(&self, key: Key, mut object: Value, dry: bool) -> Result<Arc<Value>, Refusal> {
+    pub(super) fn create(&self, key: Key, object: Value, dry: bool) -> Result<Arc<Value>, Refusal> {
         let mut inner = self.lock();
         if inner.objects.contains_key(&key) {
             return Err(Refusal::already_exists(&key.group, &key.resource, &key.name));
@@ -117,25 +130,12 @@ impl Store {
         if !key.namespace.is_empty() && !inner.objects.contains_key(&Key::namespace(&key.namespace)) {
             return Err(Refusal::no_such_object("", "namespaces", &key.namespace));
         }
-        remove_type(&mut object);
-        let metadata = &mut object["metadata"];
-        metadata["name"] = json!(key.name);
-        if !key.namespace.is_empty() {
-            metadata["namespace"] = json!(key.namespace);
-        }
-        metadata["uid"] = json!(uuid::Uuid::new_v4().to_string());
-        metadata["creationTimestamp"] = json!(now());
-        metadata["generation"] = json!(1);
-        if key == Key::namespace(&key.name) {
-            metadata["labels"]["kubernetes.io/metadata.name"] = json!(key.name);
-            object["spec"] = json!({ "finalizers": ["kubernetes"] });
-            object["status"] = json!({ "phase": "Active" });
-        }
+        let object = dressed(&key, object);
         if dry {
             return Ok(Arc::new(object));
         }
         let object = inner.put(key, object, self.history);
-        self.publish(&inner);
+        self.publish(&mut inner);
         Ok(object)
     }
 
@@ -170,11 +170,11 @@ impl Store {
             return Ok(Arc::new(new));
         }
         let object = inner.put(key.clone(), new, self.history);
-        self.publish(&inner);
+        self.publish(&mut inner);
         Ok(object)
     }
 
-    /// Removes an object if `allowed` says so; with a namespace goes everything in it.
+    /// Removes an object if `allowed` says so; with a namespace goes everything in it, with a CRD all its objects.
     pub(super) fn delete(
         &self,
         key: &Key,
@@ -187,15 +187,11 @@ impl Store {
         if dry {
             return Ok(object);
         }
-        if *key == Key::namespace(&key.name) {
-            let inside: Vec<Key> =
-                inner.objects.keys().filter(|other| other.namespace == key.name).cloned().collect();
-            for other in inside {
-                inner.remove(&other, self.history);
-            }
+        for other in inner.owned(key, &object) {
+            inner.remove(&other, self.history);
         }
         inner.remove(key, self.history);
-        self.publish(&inner);
+        self.publish(&mut inner);
         Ok(object)
     }
 
@@ -210,7 +206,8 @@ impl Store {
         Ok((events.cloned().collect(), inner.revision))
     }
 
-    fn publish(&self, inner: &Inner) {
+    fn publish(&self, inner: &mut Inner) {
+        inner.settle(self.history);
         self.revision.send_replace(inner.revision);
     }
 
@@ -247,6 +244,7 @@ impl Inner {
         deleted: bool,
         history: usize,
     ) {
+        self.registrations.changed(&key, self.revision);
         self.events.push_back(Event { revision: self.revision, key, before, after, deleted });
         while self.events.len() > history {
             if let Some(forgotten) = self.events.pop_front() {
@@ -268,6 +266,10 @@ impl Key {
         }
     }
 
+    fn is_of(&self, (group, resource): (&str, &str)) -> bool {
+        self.group == group && self.resource == resource
+    }
+
     pub(super) fn not_found(&self) -> Refusal {
         Refusal::no_such_object(&self.group, &self.resource, &self.name)
     }
@@ -287,6 +289,26 @@ impl Scope {
 pub(super) fn now() -> String {
     let now = OffsetDateTime::now_utc().replace_nanosecond(0).expect("zero is a number of nanoseconds");
     now.format(&Rfc3339).expect("the present year has four digits")
+}
+
+/// A new object with the metadata that a server fills in.
+fn dressed(key: &Key, mut object: Value) -> Value {
+    remove_type(&mut object);
+    let metadata = &mut object["metadata"];
+    metadata["name"] = json!(key.name);
+    if !key.namespace.is_empty() {
+        metadata["namespace"] = json!(key.namespace);
+    }
+    metadata["uid"] = json!(uuid::Uuid::new_v4().to_string());
+    metadata["creationTimestamp"] = json!(now());
+    metadata["generation"] = json!(1);
+    if *key == Key::namespace(&key.name) {
+        metadata["labels"]["kubernetes.io/metadata.name"] = json!(key.name);
+        object["spec"] = json!({ "finalizers": ["kubernetes"] });
+        object["status"] = json!({ "phase": "Active" });
+    }
+    registrations::complete(key, &mut object);
+    object
 }
 
 fn remove_type(object: &mut Value) {

@@ -1,6 +1,6 @@
 //! Watches: a line of JSON for every change, bookmarks in between.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::answer::{self, Answer, Refusal};
+use super::faults::WatchFault;
 use super::selector::Selector;
+use super::spoil::ABORT_PAUSE;
 use super::store::{self, Event, Expired, Scope, Store};
 use super::target::Query;
 use super::view::View;
@@ -31,6 +33,7 @@ pub(super) struct Watch {
     pub(super) view: View,
     /// How often a client that allows bookmarks gets one while nothing happens.
     pub(super) bookmark_interval: Duration,
+    pub(super) faults: watch::Receiver<HashMap<String, WatchFault>>,
 }
 
 struct State {
@@ -44,6 +47,8 @@ struct State {
     next_bookmark: Option<Instant>,
     end: Option<Instant>,
     done: bool,
+    /// Half an event went out: nothing but an error can follow.
+    broken: bool,
 }
 
 // === impl Watch ===
@@ -51,6 +56,10 @@ struct State {
 impl Watch {
     /// Answers 200 at once; what goes wrong later is an event of type `ERROR`, as upstream does it.
     pub(super) fn answer(self, query: &Query) -> Result<Answer, Refusal> {
+        if let Some(WatchFault::Refused(status)) = self.fault() {
+            let reason = if status == StatusCode::FORBIDDEN { "Forbidden" } else { "InternalError" };
+            return Err(Refusal::new(status, reason, "the watch is refused because it was told to be"));
+        }
         let version = query.filled("resourceVersion").unwrap_or("0");
         let from: u64 = version.parse().map_err(|_| {
             Refusal::bad_request(format!("invalid resource version {version:?}: it is not a number"))
@@ -65,14 +74,15 @@ impl Watch {
             next_bookmark: bookmarks.then(|| Instant::now() + self.bookmark_interval),
             end: query.number("timeoutSeconds").map(|secs| Instant::now() + Duration::from_secs(secs)),
             done: false,
+            broken: false,
             watch: self,
         };
         if initial {
             state.send_present(query.flag("sendInitialEvents"));
         }
         let frames = stream::unfold(state, |mut state| async move {
-            let line = state.next().await?;
-            Some((Ok::<_, BoxError>(Frame::data(line)), state))
+            let frame = state.frame().await?;
+            Some((frame.map(Frame::data), state))
         });
         let body: Body = StreamBody::new(frames).boxed_unsync();
         Ok(answer::streaming(StatusCode::OK, "application/json", body))
@@ -89,6 +99,11 @@ impl Watch {
             (false, false) => return None,
         };
         Some((kind, self.typed(&event.after)))
+    }
+
+    fn fault(&self) -> Option<WatchFault> {
+        let faults = self.faults.borrow();
+        faults.get(&self.scope.resource).or_else(|| faults.get("*")).copied()
     }
 
     fn typed(&self, object: &Value) -> Value {
@@ -128,8 +143,42 @@ impl State {
         event_line(kind, &self.watch.view.event(object, first))
     }
 
+    /// The next line, whole or not, or the error that ends it all.
+    async fn frame(&mut self) -> Option<Result<Bytes, BoxError>> {
+        if self.broken {
+            // A reset overtakes what is still to be sent; this lets the half go out first.
+            tokio::time::sleep(ABORT_PAUSE).await;
+            (self.broken, self.done) = (false, true);
+            self.ready.clear();
+            return Some(Err("the watch breaks off because it was told to".into()));
+        }
+        let line = self.next().await?;
+        if self.watch.fault() == Some(WatchFault::BreaksOff) {
+            self.broken = true;
+            return Some(Ok(line.slice(..line.len() / 2)));
+        }
+        Some(Ok(line))
+    }
+
     async fn next(&mut self) -> Option<Bytes> {
         loop {
+            self.watch.faults.mark_unchanged();
+            match self.watch.fault() {
+                Some(WatchFault::Silent) => {
+                    // The server is gone if its switches are.
+                    self.watch.faults.changed().await.ok()?;
+                    continue;
+                }
+                Some(WatchFault::Expired) if !self.done => {
+                    self.done = true;
+                    self.ready.clear();
+                    return Some(event_line(
+                        "ERROR",
+                        &too_old(self.cursor, &Expired { oldest: self.cursor }),
+                    ));
+                }
+                _ => {}
+            }
             if let Some(line) = self.ready.pop_front() {
                 return Some(line);
             }
@@ -144,6 +193,7 @@ impl State {
             tokio::select! {
                 biased;
                 changed = self.changes.changed() => self.done = changed.is_err(),
+                changed = self.watch.faults.changed() => self.done |= changed.is_err(),
                 () = at(self.end) => self.done = true,
                 () = at(self.next_bookmark) => {
                     self.next_bookmark = Some(Instant::now() + self.watch.bookmark_interval);

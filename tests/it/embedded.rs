@@ -3,12 +3,19 @@
 mod auth;
 mod client;
 mod discovery;
+mod events;
 mod faults;
 mod forms;
+mod kube;
+mod metadata;
 mod objects;
 mod openapi;
+mod pages;
+mod presence;
+mod registered;
 mod tables;
 mod watch;
+mod watch_faults;
 
 use std::net::SocketAddr;
 use std::sync::LazyLock;

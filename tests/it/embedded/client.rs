@@ -54,6 +54,14 @@ impl Client {
         Self { sender: Sender::H1(sender), driver: tokio::spawn(connection), headers: Vec::new() }
     }
 
+    /// What the connection is driven by, for another client to use.
+    pub(super) fn into_h2(self) -> http2::SendRequest<Body> {
+        match self.sender {
+            Sender::H2(sender) => sender,
+            Sender::H1(_) => panic!("this client speaks HTTP/1.1"),
+        }
+    }
+
     /// Sends this header with every request from now on.
     pub(super) fn with(mut self, (name, value): (&str, &str)) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));

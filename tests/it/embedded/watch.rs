@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use http::Method;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use kube_peer_proxy::body;
 use kube_peer_proxy::embedded::Store;
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::{BOB, DEADLINE, builder, server_and_bob, start};
+use super::events::Events;
+use super::{BOB, builder, server_and_bob, start};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -18,36 +16,8 @@ fn map(name: &str) -> Value {
     json!({ "metadata": { "name": name } })
 }
 
-struct Events {
-    body: Incoming,
-    read: Vec<u8>,
-}
-
-impl Events {
-    async fn open(client: &mut Client, query: &str) -> Self {
-        let path = format!("{MAPS}?watch=true&{query}");
-        let answer = client.send(Method::GET, &path, &[], body::empty()).await.unwrap();
-        assert_eq!(answer.status(), 200);
-        Self { body: answer.into_body(), read: Vec::new() }
-    }
-
-    /// The next event; `None` when the watch ended.
-    async fn next(&mut self) -> Option<Value> {
-        loop {
-            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.read.drain(..=end).collect();
-                return Some(serde_json::from_slice(&line).unwrap());
-            }
-            let frame = tokio::time::timeout(DEADLINE, self.body.frame()).await.unwrap()?;
-            self.read.extend_from_slice(&frame.unwrap().into_data().unwrap());
-        }
-    }
-
-    async fn next_kind_and_name(&mut self) -> (String, String) {
-        let event = self.next().await.unwrap();
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        (text(&event["type"]), text(&event["object"]["metadata"]["name"]))
-    }
+async fn open(client: &mut Client, query: &str) -> Events {
+    Events::of(client, &format!("{MAPS}?watch=true&{query}"), &[]).await
 }
 
 fn event(kind: &str, name: &str) -> (String, String) {
@@ -60,7 +30,7 @@ async fn a_watch_from_a_list_tells_every_later_change_once() {
     bob.post(MAPS, &map("old")).await;
     let revision = bob.get(MAPS).await.json()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
     let mut watcher = Client::h1(&server, None).await.with(BOB);
-    let mut events = Events::open(&mut watcher, &format!("resourceVersion={revision}")).await;
+    let mut events = open(&mut watcher, &format!("resourceVersion={revision}")).await;
     bob.post(MAPS, &map("new")).await;
     bob.post("/api/v1/namespaces/kube-system/configmaps", &map("elsewhere")).await;
     let merge = [("content-type", "application/merge-patch+json")];
@@ -81,7 +51,7 @@ async fn a_watch_without_a_revision_begins_with_what_is_there() {
     let (_server, mut bob) = server_and_bob().await;
     bob.post(MAPS, &map("a")).await;
     bob.post(MAPS, &map("b")).await;
-    let mut events = Events::open(&mut bob, "").await;
+    let mut events = open(&mut bob, "").await;
     assert_eq!(events.next_kind_and_name().await, event("ADDED", "a"));
     assert_eq!(events.next_kind_and_name().await, event("ADDED", "b"));
     bob.post(MAPS, &map("c")).await;
@@ -92,7 +62,7 @@ async fn a_watch_without_a_revision_begins_with_what_is_there() {
 async fn a_selector_turns_changes_into_arrivals_and_departures() {
     let (_server, mut bob) = server_and_bob().await;
     bob.post(MAPS, &map("a")).await;
-    let mut events = Events::open(&mut bob, "labelSelector=x%3D1&resourceVersion=0").await;
+    let mut events = open(&mut bob, "labelSelector=x%3D1&resourceVersion=0").await;
     let merge = [("content-type", "application/merge-patch+json")];
     for value in ["1", "2"] {
         let label = json!({ "metadata": { "labels": { "x": value } } });
@@ -106,8 +76,8 @@ async fn a_selector_turns_changes_into_arrivals_and_departures() {
 async fn bookmarks_come_only_to_those_who_allow_them() {
     let server = start(builder().bookmark_interval(Duration::from_millis(20))).await;
     let mut bob = Client::h2(&server, None).await.with(BOB);
-    let mut with = Events::open(&mut bob, "allowWatchBookmarks=true").await;
-    let mut without = Events::open(&mut bob, "").await;
+    let mut with = open(&mut bob, "allowWatchBookmarks=true").await;
+    let mut without = open(&mut bob, "").await;
     let bookmark = with.next().await.unwrap();
     assert_eq!((&bookmark["type"], &bookmark["object"]["kind"]), (&json!("BOOKMARK"), &json!("ConfigMap")));
     let revision = server.store().revision().to_string();
@@ -121,7 +91,7 @@ async fn a_watch_list_ends_its_beginning_with_a_marked_bookmark() {
     let (_server, mut bob) = server_and_bob().await;
     bob.post(MAPS, &map("a")).await;
     let query = "sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan";
-    let mut events = Events::open(&mut bob, query).await;
+    let mut events = open(&mut bob, query).await;
     assert_eq!(events.next_kind_and_name().await, event("ADDED", "a"));
     let end = events.next().await.unwrap();
     assert_eq!(end["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
@@ -134,7 +104,7 @@ async fn a_watch_from_a_forgotten_revision_gets_410_as_an_event_and_ends() {
     for name in ["a", "b", "c", "d"] {
         bob.post(MAPS, &map(name)).await;
     }
-    let mut events = Events::open(&mut bob, "resourceVersion=1").await;
+    let mut events = open(&mut bob, "resourceVersion=1").await;
     let error = events.next().await.unwrap();
     assert_eq!((&error["type"], &error["object"]["code"]), (&json!("ERROR"), &json!(410)));
     assert_eq!(events.next().await, None);
@@ -143,6 +113,6 @@ async fn a_watch_from_a_forgotten_revision_gets_410_as_an_event_and_ends() {
 #[tokio::test]
 async fn a_watch_ends_cleanly_when_its_time_is_over() {
     let (_server, mut bob) = server_and_bob().await;
-    let mut events = Events::open(&mut bob, "timeoutSeconds=0").await;
+    let mut events = open(&mut bob, "timeoutSeconds=0").await;
     assert_eq!(events.next().await, None);
 }
