@@ -413,7 +413,8 @@ fn servers_can_come_from_elsewhere_within_networks_that_are_allowed() {
         ("dns", Some("api.example:8443"), Some("api.example:8443")),
         ("dns", Some("_https._tcp.api.example."), Some("_https._tcp.api.example.")),
     ] {
-        let mut flags = vec![format!("--peer-source={source}"), "--peer-allowed-cidrs=10.0.0.0/24,fd00::1".into()];
+        let mut flags =
+            vec![format!("--peer-source={source}"), "--peer-allowed-cidrs=10.0.0.0/24,fd00::1".into()];
         flags.extend(dns.map(|name| format!("--peer-dns-name={name}")));
         let flags: Vec<_> = flags.iter().map(String::as_str).collect();
         let loaded = place.load_basic(&flags).unwrap();
@@ -426,7 +427,10 @@ fn servers_can_come_from_elsewhere_within_networks_that_are_allowed() {
         assert!(!peers.allowed().permits("10.0.1.7".parse().unwrap()));
         assert!(loaded.material.peers.is_some());
         let server = peers.server("b".into(), &Address::new("fd00::1", 6443)).unwrap();
-        assert_eq!((server.url.as_str(), server.address()), ("https://[fd00::1]:6443/", Address::new("fd00::1", 6443)));
+        assert_eq!(
+            (server.url.as_str(), server.address()),
+            ("https://[fd00::1]:6443/", Address::new("fd00::1", 6443))
+        );
         assert_eq!(server.server_name.to_str(), "kubernetes.default.svc");
         assert_eq!(server.ca_file, place.path("ca.crt"));
 
@@ -443,8 +447,13 @@ fn by_dns_there_need_not_be_a_server_in_the_configuration_and_home_can_have_any_
     let mut flags = place.basic();
     flags.retain(|flag| !flag.starts_with("--api-server="));
     flags.extend(
-        ["--peer-source=dns", "--peer-dns-name=a.example", "--peer-allowed-cidrs=10.0.0.0/8", "--home=10.0.0.1-6443"]
-            .map(str::to_owned),
+        [
+            "--peer-source=dns",
+            "--peer-dns-name=a.example",
+            "--peer-allowed-cidrs=10.0.0.0/8",
+            "--home=10.0.0.1-6443",
+        ]
+        .map(str::to_owned),
     );
     let config = place.load_all(&flags).unwrap().config;
     assert_eq!((config.servers.len(), config.home), (0, Home::Named("10.0.0.1-6443".into())));

@@ -99,11 +99,14 @@ impl Question {
             None => (text, None),
         };
         let fine = |label: &str| {
-            !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+            !label.is_empty()
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
         };
         let labels = name.strip_suffix('.').unwrap_or(name);
         if name.parse::<IpAddr>().is_ok() || !labels.split('.').all(fine) || Name::from_ascii(name).is_err() {
-            return Err(format!("{text:?} is no DNS name such as apiservers.example or apiservers.example:6443"));
+            return Err(format!(
+                "{text:?} is no DNS name such as apiservers.example or apiservers.example:6443"
+            ));
         }
         let port = match port {
             Some(_) if name.starts_with('_') => {
@@ -318,7 +321,9 @@ impl Target {
             if reason == Reason::NotAllowed { Refused::new(&ip.to_string(), reason) } else { refused(reason) }
         };
         if v4.len() > 1 || v6.len() > 1 {
-            let each = ips.iter().map(|ip| Sighting::by_address(*ip, self.port, allowed).map_err(|reason| not_allowed(ip, reason)));
+            let each = ips.iter().map(|ip| {
+                Sighting::by_address(*ip, self.port, allowed).map_err(|reason| not_allowed(ip, reason))
+            });
             return each.collect();
         }
         let name = if one_port { self.host.clone() } else { format!("{}-{}", self.host, self.port) };

@@ -111,7 +111,11 @@ impl Leases {
                 let shown = if reason == Reason::NotAllowed { advertised(lease) } else { None };
                 Refused::new(shown.unwrap_or(lease_name), reason)
             })?;
-            if claimed.insert(sighting.name().clone()) { Ok(sighting) } else { Err(refused(Reason::Duplicate)) }
+            if claimed.insert(sighting.name().clone()) {
+                Ok(sighting)
+            } else {
+                Err(refused(Reason::Duplicate))
+            }
         });
         let mut reading = Reading::all(each);
         reading.refused.extend(left_out.iter().map(|lease| Refused::new(name(lease), Reason::TooMany)));
@@ -139,7 +143,8 @@ impl Leases {
         let (Some(said), Some(seconds @ 1..), true) = (renewed(lease), seconds, held) else {
             return Standing::Over;
         };
-        let good_for = Duration::from_secs(seconds).min(limits::MAX_LEASE_DURATION) + limits::LEASE_CLOCK_SKEW;
+        let good_for =
+            Duration::from_secs(seconds).min(limits::MAX_LEASE_DURATION) + limits::LEASE_CLOCK_SKEW;
         let seen = self.renewals.get(name(lease)).and_then(|renewal| renewal.seen);
         if seen.is_some_and(|seen| now.steady.saturating_duration_since(seen) < good_for) {
             return Standing::Good;

@@ -183,7 +183,9 @@ mod tests {
         }
         let text = shown(&registry);
         for reason in ["not-allowed", "no-address"] {
-            let line = format!("kube_peer_proxy_peer_source_refused_total{{source=\"leases\",reason=\"{reason}\"}} 1");
+            let line = format!(
+                "kube_peer_proxy_peer_source_refused_total{{source=\"leases\",reason=\"{reason}\"}} 1"
+            );
             assert!(text.contains(&line), "{text}");
         }
         registrar.take(Reading::all([]), start);
@@ -194,8 +196,7 @@ mod tests {
 
     #[test]
     fn ever_new_rubbish_takes_bounded_memory() {
-        let mut registrar =
-            Registrar::new([], Settings::default(), "leases", Metrics::default().sources);
+        let mut registrar = Registrar::new([], Settings::default(), "leases", Metrics::default().sources);
         for round in 0..3 {
             let rubbish = (0..2 * limits::MAX_REFUSED_REMEMBERED)
                 .map(|n| Err(Refused::new(&format!("{round}-{n}"), Reason::BadName)));

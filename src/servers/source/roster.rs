@@ -239,7 +239,8 @@ impl Roster {
     /// One sighting for each name and each address: those first that are there, then by name.
     fn accept(&mut self, mut sightings: Vec<Sighting>) -> Vec<Sighting> {
         sightings.sort_by(|a, b| {
-            let key = |s: &Sighting| (!s.is_live(), Arc::clone(s.name()), s.ip(), s.port(), s.holder().cloned());
+            let key =
+                |s: &Sighting| (!s.is_live(), Arc::clone(s.name()), s.ip(), s.port(), s.holder().cloned());
             key(a).cmp(&key(b))
         });
         let mut taken: BTreeMap<Arc<str>, Address> = BTreeMap::new();

@@ -300,7 +300,10 @@ mod tests {
     #[test]
     fn addresses_that_lead_to_the_same_place_are_equal() {
         assert_eq!(Address::new("::ffff:10.0.0.1", 1), Address::new("10.0.0.1", 1));
-        assert_eq!(Address::new("FD00:0::1", 1).to_string(), "fd00:0::1".parse::<std::net::Ipv6Addr>().map(|ip| format!("[{ip}]:1")).unwrap());
+        assert_eq!(
+            Address::new("FD00:0::1", 1).to_string(),
+            "fd00:0::1".parse::<std::net::Ipv6Addr>().map(|ip| format!("[{ip}]:1")).unwrap()
+        );
         assert_eq!(Address::new("API.example.", 1), Address::new("api.example", 1));
         assert_ne!(Address::new("10.0.0.1", 1), Address::new("10.0.0.1", 2));
     }

@@ -139,7 +139,8 @@ fn i11_servers_from_elsewhere_need_networks_that_are_allowed() {
     only_fault(place.load_basic(&flags), "--peer-allowed-cidrs");
     let flags = ["--peer-source=leases", "--peer-allowed-cidrs=10.0.0.0/33"];
     only_fault(place.load_basic(&flags), "--peer-allowed-cidrs");
-    let message = only_fault(place.load_file(&format!("{TWO_SERVERS}peerSource: leases\n")), "--peer-allowed-cidrs");
+    let message =
+        only_fault(place.load_file(&format!("{TWO_SERVERS}peerSource: leases\n")), "--peer-allowed-cidrs");
     assert!(message.contains("10.0.0.0/24"), "{message}");
 }
 
@@ -148,8 +149,13 @@ fn a_source_that_cannot_work_is_told_with_what_it_needs() {
     let place = Place::new();
     let cidrs = "--peer-allowed-cidrs=10.0.0.0/8";
     only_fault(place.load_basic(&["--peer-source=dns", cidrs]), "--peer-dns-name");
-    only_fault(place.load_basic(&["--peer-source=leases", cidrs, "--peer-dns-name=a.example"]), "--peer-dns-name");
-    for name in ["", "a b", "10.0.0.1", "fd00::1", "a.example:0", "a.example:x", "_a._tcp.b:1", "a..b", "-.\u{7}"] {
+    only_fault(
+        place.load_basic(&["--peer-source=leases", cidrs, "--peer-dns-name=a.example"]),
+        "--peer-dns-name",
+    );
+    for name in
+        ["", "a b", "10.0.0.1", "fd00::1", "a.example:0", "a.example:x", "_a._tcp.b:1", "a..b", "-.\u{7}"]
+    {
         let flag = format!("--peer-dns-name={name}");
         only_fault(place.load_basic(&["--peer-source=dns", cidrs, &flag]), "--peer-dns-name");
     }

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig};
 use hickory_resolver::proto::op::{Message, MessageType};
-use hickory_resolver::proto::rr::rdata::{A, AAAA, SRV};
 use hickory_resolver::proto::rr::Record;
+use hickory_resolver::proto::rr::rdata::{A, AAAA, SRV};
 use tokio::net::UdpSocket;
 
 use super::*;
@@ -166,8 +166,13 @@ async fn a_server_that_never_answers_is_ignorance_in_the_end() {
 #[tokio::test]
 async fn srv_records_lead_to_servers_with_the_targets_names() {
     let (zone, address) = server().await;
-    let records =
-        vec![srv(6443, "cp1.example."), srv(6443, "CP2.example."), srv(1, "cp3.example."), srv(2, "cp3.example."), srv(9, ".")];
+    let records = vec![
+        srv(6443, "cp1.example."),
+        srv(6443, "CP2.example."),
+        srv(1, "cp3.example."),
+        srv(2, "cp3.example."),
+        srv(9, "."),
+    ];
     tell(&zone, "_https._tcp.example.", RecordType::SRV, Say::Records(60, records));
     let v6 = RData::AAAA(AAAA("fd00::1".parse().unwrap()));
     tell(&zone, "cp1.example.", RecordType::A, Say::Records(20, vec![a(1)]));

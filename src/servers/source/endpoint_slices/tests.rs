@@ -14,7 +14,8 @@ fn allowed() -> Allowed {
 fn endpoint(address: &str, ready: Option<bool>) -> Endpoint {
     Endpoint {
         addresses: vec![address.to_owned()],
-        conditions: ready.map(|ready| EndpointConditions { ready: Some(ready), ..EndpointConditions::default() }),
+        conditions: ready
+            .map(|ready| EndpointConditions { ready: Some(ready), ..EndpointConditions::default() }),
         ..Endpoint::default()
     }
 }
@@ -64,7 +65,8 @@ fn each_endpoint_of_the_service_is_a_server_named_by_its_address() {
 fn who_is_not_ready_or_leaves_has_departed_unless_another_slice_has_him() {
     let mut terminating = endpoint("10.0.0.3", Some(true));
     terminating.conditions.as_mut().unwrap().terminating = Some(true);
-    let old = slice("a", &[endpoint("10.0.0.1", Some(false)), endpoint("10.0.0.2", Some(false)), terminating]);
+    let old =
+        slice("a", &[endpoint("10.0.0.1", Some(false)), endpoint("10.0.0.2", Some(false)), terminating]);
     let new = slice("b", &[endpoint("10.0.0.2", Some(true))]);
     let expected = ["10.0.0.1-6443 departed", "10.0.0.2-6443 there", "10.0.0.3-6443 departed"];
     assert_eq!(shown(&read([&old, &new], &allowed())), expected);

@@ -55,7 +55,8 @@ fn reasons(reading: &Reading) -> Vec<&'static str> {
 
 #[test]
 fn a_lease_names_a_server_by_its_host_with_its_address_and_its_process() {
-    let reading = read(&[lease("apiserver-x", "cp1", "10.0.0.1:6443"), lease("apiserver-y", "cp2", "[fd00::2]:443")]);
+    let reading =
+        read(&[lease("apiserver-x", "cp1", "10.0.0.1:6443"), lease("apiserver-y", "cp2", "[fd00::2]:443")]);
     assert_eq!(reading.refused, []);
     let [one, two] = all(&reading) else { panic!("{reading:?}") };
     assert_eq!((&**one.name(), one.address().to_string()), ("cp1", "10.0.0.1:6443".to_owned()));
