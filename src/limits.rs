@@ -278,6 +278,50 @@ pub const HEALTH_PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// From one probe to the next at least, whatever happens.
 pub const MIN_PROBE_INTERVAL: Duration = Duration::from_millis(100);
 
+/// After a probe that may change what we think of a server the next one comes this soon.
+pub const FOLLOW_UP_PROBE: Duration = Duration::from_millis(200);
+
+/// So many probes in a row that say not ready, or say it slowly, eject a server. A refused connect does so at once.
+pub const PROBES_TO_EJECT: u32 = 2;
+
+/// So many good probes in a row bring an ejected server back; twice as many for each time it was ejected before
+/// within [`FLAP_MEMORY`].
+pub const PROBES_TO_RETURN: u32 = 2;
+
+/// More good probes than this are never asked of a server.
+pub const MAX_PROBES_TO_RETURN: u32 = 8;
+
+/// Of the ejections of a server one is forgotten after each time of this length without another.
+pub const FLAP_MEMORY: Duration = Duration::from_secs(60);
+
+/// Failed exchanges of callers count for this long.
+pub const PASSIVE_WINDOW: Duration = Duration::from_secs(10);
+
+/// So many failed exchanges of callers within [`PASSIVE_WINDOW`] make us probe at once.
+pub const PASSIVE_LOOK: u32 = 3;
+
+/// So many, and half of what was tried, eject a server whose probes say that it is well.
+pub const PASSIVE_EJECT: u32 = 5;
+
+/// Exchanges have to go on failing this long beside good probes: connections that die together are one accident.
+pub const PASSIVE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// An ejection for failed exchanges lasts so long; the next one, when the trial after it fails, twice as long.
+pub const EJECTION_BACKOFF: Duration = Duration::from_secs(5);
+
+/// ... and none longer than this.
+pub const MAX_EJECTION_BACKOFF: Duration = Duration::from_secs(60);
+
+/// A half-open server that nobody called for so long, and whose probes are good, is taken to be well.
+pub const HALF_OPEN_QUIET: Duration = Duration::from_secs(60);
+
+/// If fewer than one in so many connected servers are healthy, then what they say of themselves and what callers
+/// met there is taken for our own trouble, or everybody's, and ejects nobody.
+pub const PANIC_SHARE: usize = 2;
+
+/// How often at most a change of one server's health is worth a line in the log.
+pub const HEALTH_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
 /// We call ourselves ready after every server was asked once, or after this long.
 pub const READINESS_BOUND: Duration = Duration::from_secs(30);
 

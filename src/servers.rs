@@ -24,7 +24,7 @@ pub mod source;
 mod tokens;
 
 use health::Health;
-use pool::{Event, Pool, SendError, SendErrorKind, Stats, UpgradeTls, Upgrades};
+use pool::{Answered, Event, Pool, SendError, SendErrorKind, Stats, UpgradeTls, Upgrades};
 use source::Load;
 use tokens::ProvenTokens;
 pub use tokens::{TokenHash, TokenHasher};
@@ -172,9 +172,25 @@ impl Server {
     /// If no answer came, and always in the class of upgrades, which has [`Server::upgrades`].
     pub async fn send(&self, class: Class, request: Request<Body>) -> Result<Response<Body>, SendError> {
         match self.pool(class) {
-            Some(pool) => pool.send(request).await,
+            Some(pool) => {
+                let exchange = self.health.begin();
+                let sent = pool.send(request).await;
+                report(exchange, sent.as_ref().err());
+                sent
+            }
             None => Err(SendError::new(SendErrorKind::Unprocessed, "an upgrade is no request like others")),
         }
+    }
+
+    /// Asks for an upgrade; see [`Upgrades::send`].
+    ///
+    /// # Errors
+    /// If no answer came.
+    pub async fn upgrade(&self, request: Request<Body>, certificate: bool) -> Result<Answered, SendError> {
+        let exchange = self.health.begin();
+        let sent = self.pools.upgrades.send(request, certificate).await;
+        report(exchange, sent.as_ref().err());
+        sent
     }
 
     /// The upgraded connections.
@@ -234,10 +250,19 @@ impl Server {
     }
 }
 
+/// What became of a caller's exchange. Whatever the server answers, and what the caller did himself, is no failure.
+fn report(exchange: health::Exchange<'_>, error: Option<&SendError>) {
+    match error {
+        None => exchange.answered(),
+        Some(error) if error.is_of_connection() => exchange.failed(),
+        Some(_) => {}
+    }
+}
+
 /// What a pool's events say about a server's health.
 ///
 /// Only our own connections decide. What happens to those of callers may be the callers' doing, and is a
-/// reason to look.
+/// reason to look; it counts by what becomes of their exchanges ([`Health::begin`]).
 pub fn observe(health: &Health, class: Class, event: &Event<'_>) {
     match (class, event) {
         (Class::Own, Event::Connected { http2, .. }) => health.connected(*http2),

@@ -7,14 +7,21 @@
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
-use tokio::time::{self, Instant};
+use tokio::{
+    task::JoinSet,
+    time::{self, Instant},
+};
 
 use super::{
     catalog::{Book, Knowledge},
     fetch::{FetchError, Fetcher},
     refresh::{Refresh, Trigger, jitter},
 };
-use crate::{limits, metrics::Metrics, servers::Server};
+use crate::{
+    limits,
+    metrics::Metrics,
+    servers::{Server, health::Word},
+};
 
 /// When the probe task does what.
 #[derive(Clone, Debug)]
@@ -38,10 +45,15 @@ struct Said {
     ready: Option<bool>,
 }
 
+/// An answer of `/readyz`.
+struct Answer {
+    status: StatusCode,
+    /// Before it was called slow.
+    in_time: bool,
+}
+
 /// Watches one server.
 pub struct Probe {
-    /// Its number.
-    pub number: usize,
     /// The server.
     pub server: Arc<Server>,
     /// Where losses are written down.
@@ -57,9 +69,9 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Starts the task. It ends when the runtime does.
-    pub fn spawn(self) {
-        tokio::spawn(self.run());
+    /// Starts the task, which ends when `tasks` is dropped.
+    pub fn spawn(self, tasks: &mut JoinSet<()>) {
+        tasks.spawn(self.run());
     }
 
     async fn run(self) {
@@ -87,9 +99,13 @@ impl Probe {
             }
             self.metrics.servers.healthy(&self.server.name, self.server.health.is_healthy());
             // Whoever is expected back is looked for more often.
-            let well = there && self.server.health.is_ready();
+            let health = &self.server.health;
+            let well = there && health.is_ready();
             let wait = if well { self.schedule.interval } else { self.schedule.interval / 5 };
-            next = Instant::now() + jitter(wait);
+            // ... and what one answer leaves open, the next one decides soon.
+            let soon = if health.wants_follow_up() { wait.min(limits::FOLLOW_UP_PROBE) } else { wait };
+            next = Instant::now() + jitter(soon);
+            next = health.half_open_at().map_or(next, |at| next.min(at));
         }
     }
 
@@ -110,17 +126,21 @@ impl Probe {
     /// Whether the server is there.
     async fn ask(&self, said: &mut Said) -> bool {
         let health = &self.server.health;
+        let asked = Instant::now();
         let mut answered = self.answer().await;
         if answered.is_err() && health.is_connected() {
             // A connection that ends under a question says less than one that cannot be had.
             answered = self.answer().await;
         }
         match answered {
-            Ok(status) => {
+            Ok(Answer { status, in_time }) => {
                 health.contact();
                 said.may_read |= status == StatusCode::OK;
                 let ready = says_ready(status, said.may_read);
-                health.ready(ready);
+                // That it was slow was said before.
+                if in_time {
+                    health.heard(if ready { Word::Ready } else { Word::NotReady }, asked);
+                }
                 if said.ready.replace(ready).is_some_and(|before| before != ready) {
                     // Behind a proxy this is all that is heard when a server goes or comes back.
                     self.refresh.ask(Trigger::Readiness);
@@ -150,22 +170,41 @@ impl Probe {
     }
 
     /// What `/readyz` says, within the time in which the PING of the connection would have found out that the
-    /// server hangs.
-    async fn answer(&self) -> Result<StatusCode, FetchError> {
+    /// server hangs. If nothing came for a while, it is asked once more beside that: one request may be stuck, and
+    /// the server well.
+    async fn answer(&self) -> Result<Answer, FetchError> {
         let Schedule { slow_after, dead_after, .. } = self.schedule;
-        let mut answer = std::pin::pin!(self.fetcher.probe(&self.server));
-        if let Ok(answered) = time::timeout(slow_after, answer.as_mut()).await {
-            return answered;
+        let answer = |status, in_time| Answer { status, in_time };
+        let mut first = std::pin::pin!(self.fetcher.probe(&self.server));
+        if let Ok(answered) = time::timeout(slow_after, first.as_mut()).await {
+            return answered.map(|status| answer(status, true));
         }
-        self.server.health.ready(false);
-        self.metrics.servers.probed(&self.server.name, "slow");
+        self.slow();
         let rest = dead_after.saturating_sub(slow_after) + slow_after / 2;
-        time::timeout(rest, answer).await.unwrap_or(Err(FetchError::Timeout(dead_after)))
+        let second = async {
+            time::sleep(jitter(limits::FOLLOW_UP_PROBE)).await;
+            if let Ok(Ok(status)) = time::timeout(slow_after, self.fetcher.probe(&self.server)).await {
+                return status;
+            }
+            self.slow();
+            std::future::pending().await
+        };
+        tokio::select! {
+            answered = first => answered.map(|status| answer(status, false)),
+            status = second => Ok(answer(status, true)),
+            () = time::sleep(rest) => Err(FetchError::Timeout(dead_after)),
+        }
+    }
+
+    fn slow(&self) {
+        self.server.health.heard(Word::Slow, Instant::now());
+        self.metrics.servers.probed(&self.server.name, "slow");
+        self.metrics.servers.healthy(&self.server.name, self.server.health.is_healthy());
     }
 
     async fn write(&self, change: fn(&mut Knowledge)) {
-        self.book.write(self.number, change).await;
-        let freshness = self.book.catalog().servers[self.number].freshness();
+        self.book.write(&self.server, change).await;
+        let freshness = self.book.knowledge(&self.server).freshness();
         self.metrics.discovery.freshness(&self.server.name, freshness.as_str());
     }
 }

@@ -13,6 +13,7 @@ use super::{Server, ServerName};
 pub struct ServerMetrics {
     healthy: Family<Server, Gauge>,
     probes: Family<Probe, Counter>,
+    ejections: Family<Ejection, Counter>,
     connections: Family<Connection, Gauge>,
     connects: Family<Connect, Counter>,
     streams: Family<Class, Gauge>,
@@ -23,6 +24,12 @@ pub struct ServerMetrics {
 struct Probe {
     server: ServerName,
     result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ejection {
+    server: ServerName,
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -67,6 +74,11 @@ impl ServerMetrics {
         );
         registry.register("kube_peer_proxy_server_probes", "Health probes, by result", self.probes.clone());
         registry.register(
+            "kube_peer_proxy_server_ejections",
+            "How often a server was ejected, so that others are asked first, by reason",
+            self.ejections.clone(),
+        );
+        registry.register(
             "kube_peer_proxy_upstream_connections",
             "Connections to servers, by class and whether they are live or draining",
             self.connections.clone(),
@@ -93,9 +105,25 @@ impl ServerMetrics {
         self.healthy.get_or_create(&Server { server: server.clone() }).set(i64::from(healthy));
     }
 
+    /// A server is no longer among ours: what it is now is nothing. What was counted stays.
+    pub fn forget(&self, server: &ServerName, classes: impl IntoIterator<Item = &'static str>) {
+        self.healthy.remove(&Server { server: server.clone() });
+        for class in classes {
+            for state in ["live", "draining"] {
+                self.connections.remove(&Connection { server: server.clone(), class, state });
+            }
+            self.streams.remove(&Class { server: server.clone(), class });
+        }
+    }
+
     /// A health probe ended: `ok`, `failed`, or `slow` before either.
     pub fn probed(&self, server: &ServerName, result: &'static str) {
         self.probes.get_or_create(&Probe { server: server.clone(), result }).inc();
+    }
+
+    /// A server was ejected: `connect`, `not-ready`, `slow` or `passive`.
+    pub fn ejected(&self, server: &ServerName, reason: &'static str) {
+        self.ejections.get_or_create(&Ejection { server: server.clone(), reason }).inc();
     }
 
     /// How the connections of a class are now, as its pool tells at each scrape: those that take requests, those

@@ -85,6 +85,7 @@ mod tests {
         metrics.upgrades.opened("a".into()).ended("idle");
         metrics.servers.healthy(&server, true);
         metrics.servers.probed(&server, "ok");
+        metrics.servers.ejected(&server, "slow");
         metrics.servers.connected(&server, "identity", "ok");
         metrics.servers.exhausted(&server, "identity");
         metrics.servers.connections(&server, "identity", ConnectionsNow { live: 1, ..Default::default() });
@@ -124,6 +125,7 @@ mod tests {
             "kube_peer_proxy_discovery_sync_total",
             "kube_peer_proxy_discovery_last_sync_timestamp_seconds",
             "kube_peer_proxy_server_healthy",
+            "kube_peer_proxy_server_ejections_total",
             "kube_peer_proxy_server_freshness",
             "kube_peer_proxy_upstream_connections",
             "kube_peer_proxy_upstream_connects_total",

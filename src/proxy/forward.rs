@@ -102,7 +102,7 @@ impl Proxy {
             let replayable = next.body().is_end_stream();
             let attempt = Attempt { server, rerouted, long_running: info.is_long_running() };
             record.attempts += 1;
-            record.server = Some(number);
+            record.server = Some(Arc::clone(&server.name));
             let response = match self.send(&exchange, attempt, next, record).await {
                 Ok(response) => response,
                 Err(Failure::Refused(status)) => return Err(status),
@@ -360,9 +360,13 @@ async fn held_back_404(response: Response<Body>) -> Held {
 }
 
 /// Keeps a request counted until its answer's body is through.
-struct Hold(#[expect(dead_code, reason = "counts by living")] InFlight);
+struct Hold(InFlight);
 
 impl Watcher for Hold {
+    fn failed(&mut self, error: &body::BoxError) {
+        self.0.broke_off(error);
+    }
+
     fn trailers(&mut self, trailers: &mut http::HeaderMap) {
         headers::strip_hop_by_hop(trailers);
     }

@@ -39,14 +39,14 @@ impl Home {
             Self::Front(preference) => preference,
         };
         if let Some(last) = last
-            && fleet.get(last).health.is_healthy()
+            && fleet.is_healthy(last)
         {
             return last;
         }
         let random = |below: usize| rand::random_range(0..below);
         let preferred = preference.among(fleet, catalog);
         let home = pick::least_of_two(fleet, preferred, random);
-        home.filter(|home| fleet.get(*home).health.is_healthy())
+        home.filter(|home| fleet.is_healthy(*home))
             .or_else(|| pick::least_of_two(fleet, fleet.all(), random))
             .unwrap_or_default()
     }

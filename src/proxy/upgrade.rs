@@ -93,7 +93,7 @@ impl Proxy {
         let protocol = wish.protocol;
         ask_for(protocol, request.headers_mut());
         let in_flight = InFlight::new(server, true);
-        let answered = server.upgrades().send(request, certificate).await;
+        let answered = server.upgrade(request, certificate).await;
         if matches!(&answered, Err(error) if error.kind == SendErrorKind::Exhausted) {
             self.metrics.servers.exhausted(&server.name, Class::Upgrade.as_str());
         }

@@ -6,11 +6,11 @@ use super::source::{Fleet, ServerSet};
 ///
 /// `tie` breaks ties, so that equally busy servers share; pass a random number.
 pub fn best(fleet: &Fleet, candidates: ServerSet, tie: usize) -> Option<usize> {
-    let count = candidates.iter().count().max(1);
+    let count = candidates.len().max(1);
+    let healthy = fleet.healthy();
     let rank = |(position, index): &(usize, usize)| {
-        let server = fleet.get(*index);
-        let load = &server.load;
-        (!server.health.is_healthy(), load.requests(), load.watches(), (position + tie) % count)
+        let load = &fleet.get(*index).load;
+        (!healthy.contains(*index), load.requests(), load.watches(), (position + tie) % count)
     };
     candidates.iter().enumerate().min_by_key(rank).map(|(_, index)| index)
 }

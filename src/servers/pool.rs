@@ -51,7 +51,7 @@ use rustls::ClientConfig;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-pub use self::error::{SendError, SendErrorKind};
+pub use self::error::{SendError, SendErrorKind, is_of_connection};
 pub use self::event::{Event, Observer};
 pub use self::settings::{Settings, Target};
 pub use self::state::Stats;

@@ -14,7 +14,8 @@ use std::{
     },
 };
 
-use super::Server;
+use super::{Server, health::Rank, pool::is_of_connection};
+use crate::{body::BoxError, limits::PANIC_SHARE};
 
 pub mod allowed;
 pub mod dns;
@@ -88,15 +89,47 @@ impl Fleet {
         self.0.binary_search_by(|server| server.name.as_ref().cmp(name)).ok()
     }
 
+    /// The number of this very server, and not of another one that has its name.
+    pub fn number(&self, server: &Arc<Server>) -> Option<usize> {
+        self.position(&server.name).filter(|number| Arc::ptr_eq(self.get(*number), server))
+    }
+
+    /// Whether both are made of the same servers.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().zip(other.iter()).all(|(one, other)| Arc::ptr_eq(one, other))
+    }
+
     /// All of them.
     pub fn all(&self) -> ServerSet {
         (0..self.len()).collect()
     }
 
-    /// Those that are healthy now.
+    /// Those that are asked first now: the healthy ones, if they are not too few.
+    ///
+    /// Where less than half of those that we have contact with are healthy, what ejected the others is more likely
+    /// our own trouble, or everybody's, and the healthy ones could not carry the rest's load: so whoever is there
+    /// and only said that it is not ready, or had failures, counts as healthy.
     pub fn healthy(&self) -> ServerSet {
-        (0..self.len()).filter(|index| self.0[*index].health.is_healthy()).collect()
+        asked_first(self.iter().map(|server| server.health.rank()))
     }
+
+    /// Whether this one is asked first; see [`Fleet::healthy`].
+    pub fn is_healthy(&self, index: usize) -> bool {
+        self.0[index].health.rank() == Rank::Well || self.healthy().contains(index)
+    }
+}
+
+fn asked_first(ranks: impl Iterator<Item = Rank>) -> ServerSet {
+    let (mut well, mut spared, mut there) = (ServerSet::EMPTY, ServerSet::EMPTY, 0);
+    for (index, rank) in ranks.enumerate() {
+        there += usize::from(rank != Rank::Away);
+        match rank {
+            Rank::Well => well.insert(index),
+            Rank::Spared => spared.insert(index),
+            Rank::There | Rank::Away => {}
+        }
+    }
+    if well.len() * PANIC_SHARE < there { well.union(spared) } else { well }
 }
 
 // === impl ServerSet ===
@@ -118,6 +151,11 @@ impl ServerSet {
     /// Whether no server is in it.
     pub fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// How many servers are in it.
+    pub fn len(self) -> usize {
+        self.0.count_ones() as usize
     }
 
     /// Puts a server in.
@@ -192,6 +230,13 @@ impl InFlight {
         server.load.counter(long_running).fetch_add(1, Ordering::Relaxed);
         Self { server: Arc::clone(server), long_running }
     }
+
+    /// The answer broke off. A watch may: whoever ends connections after a time ends them so.
+    pub fn broke_off(&self, error: &BoxError) {
+        if !self.long_running && is_of_connection(error) {
+            self.server.health.broke_off();
+        }
+    }
 }
 
 impl Drop for InFlight {
@@ -203,6 +248,29 @@ impl Drop for InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_servers_are_never_all_ejected() {
+        use Rank::{Away, Spared, There, Well};
+        for (ranks, first) in [
+            (&[Spared][..], &[0][..]),
+            (&[Spared, Spared, Spared], &[0, 1, 2]),
+            // Half of them is enough.
+            (&[Well, Spared], &[0]),
+            (&[Well, Well, Spared, Spared], &[0, 1]),
+            (&[Well, Spared, Spared], &[0, 1, 2]),
+            // Who is not there is not missed, and never comes back by this.
+            (&[Well, Spared, Away, Away], &[0]),
+            (&[Spared, Away, Away], &[0]),
+            (&[There, Away], &[]),
+            (&[Well, There, There], &[0]),
+            (&[Well, There, Spared], &[0, 2]),
+            (&[], &[]),
+        ] {
+            let found = asked_first(ranks.iter().copied());
+            assert_eq!(found.iter().collect::<Vec<_>>(), first, "{ranks:?}");
+        }
+    }
 
     #[test]
     fn the_numbers_in_a_set_are_those_that_were_put_in() {

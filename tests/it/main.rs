@@ -11,6 +11,7 @@ mod drain;
 mod embedded;
 mod failures;
 mod freshness;
+mod health;
 mod hostile;
 mod identity;
 #[path = "../kit/kit.rs"]

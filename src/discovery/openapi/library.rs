@@ -183,7 +183,7 @@ impl Library {
         let all: Vec<usize> = (0..self.fleet.len()).collect();
         let parts = self.parts(&wanted, &all, home).await;
         let has_home = parts.iter().any(|(server, _)| *server == home);
-        if !has_home && self.fleet.get(home).health.is_healthy() {
+        if !has_home && self.fleet.is_healthy(home) {
             return None;
         }
         self.unite(wanted, parts).await
@@ -275,7 +275,7 @@ impl Library {
             let flight = slot.start(generation, bounds, |known| {
                 self.fetch(*server, wanted.clone(), Arc::clone(slot), known)
             });
-            let healthy = self.fleet.get(*server).health.is_healthy();
+            let healthy = self.fleet.is_healthy(*server);
             match need {
                 Need::First if *server == home && healthy => of_home = Some(flight),
                 // A peer that is away delays nobody.

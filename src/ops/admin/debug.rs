@@ -2,6 +2,7 @@
 
 use http::Method;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::{
     api::{
@@ -11,7 +12,11 @@ use crate::{
     },
     discovery::catalog::Key,
     proxy::{Proxy, home::Home, route::Decision},
-    servers::{Class, source::ServerSet},
+    servers::{
+        Class,
+        health::{Health, Reason},
+        source::ServerSet,
+    },
 };
 
 /// Every server, and how it is doing.
@@ -45,6 +50,7 @@ pub(super) fn servers(proxy: &Proxy) -> Value {
                 "version": known.document.as_ref().and_then(|document| document.version)
                     .map(|(major, minor)| format!("{major}.{minor}")),
                 "healthy": server.health.is_healthy(),
+                "health": health(&server.health),
                 "freshness": known.freshness().as_str(),
                 "secondsSinceContact": contact,
                 "lastError": server.health.last_error(),
@@ -56,6 +62,19 @@ pub(super) fn servers(proxy: &Proxy) -> Value {
         })
         .collect();
     json!({ "home": home, "generation": catalog.generation, "servers": servers })
+}
+
+/// Whether a server is asked first, and if not, why, and what it takes to come back.
+fn health(health: &Health) -> Value {
+    let standing = health.standing();
+    json!({
+        "state": standing.state.as_str(),
+        "reason": standing.reason.map(Reason::as_str),
+        "secondsLeft": standing.until.map(|at| at.saturating_duration_since(Instant::now()).as_secs_f64()),
+        "goodProbesWanted": standing.probes_wanted,
+        "connected": health.is_connected(),
+        "discoveryFetched": health.is_fetched(),
+    })
 }
 
 /// A server's OpenAPI.

@@ -60,6 +60,16 @@ pub struct SendError {
 }
 
 impl SendError {
+    /// Whether the connection failed, not the one request: it could not be had, or it broke off. A stream that the
+    /// server resets may be one handler's trouble.
+    pub fn is_of_connection(&self) -> bool {
+        match self.kind {
+            SendErrorKind::Connect | SendErrorKind::Tls => true,
+            SendErrorKind::Lost => is_of_connection(&self.source),
+            SendErrorKind::Exhausted | SendErrorKind::Unprocessed | SendErrorKind::RequestBody => false,
+        }
+    }
+
     pub(in crate::servers) fn new(kind: SendErrorKind, source: impl Into<BoxError>) -> Self {
         Self { kind, request: None, source: source.into(), again: false }
     }
@@ -73,6 +83,11 @@ impl SendError {
         self.again = true;
         self
     }
+}
+
+/// Whether an answer ended with its connection, as opposed to alone.
+pub fn is_of_connection(error: &BoxError) -> bool {
+    error.downcast_ref::<h2::Error>().is_none_or(|error| !error.is_reset())
 }
 
 /// Kind and cause. Causes deeper down are for those who walk [`Error::source`].
