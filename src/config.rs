@@ -20,6 +20,7 @@ mod expiry;
 mod flags;
 mod listening;
 mod material;
+mod peers;
 mod print;
 mod read;
 mod resolve;
@@ -38,7 +39,7 @@ pub use material::{Certificates, KeyPair, Material, ServerMaterial};
 pub use source::{Attempt, Contents, Source};
 pub use types::{
     Callers, ClientLimits, Config, Connections, Discovery, FrontProxy, Health, Home, HomePreference, Listen,
-    LogFormat, MinVersion, Operating, PeerSource, Reroute, ServerConfig, Shutdown, SniCertificate,
+    LogFormat, MinVersion, Operating, PeerSource, Peers, Reroute, ServerConfig, Shutdown, SniCertificate,
     UserHeaders,
 };
 

@@ -505,6 +505,56 @@ pub const PROVEN_TOKEN_TTL: Duration = Duration::from_secs(60);
 /// How many proven tokens are remembered.
 pub const MAX_PROVEN_TOKENS: u64 = 10_000;
 
+// === Where servers come from ===
+
+/// Changes of the list of servers count at most this often, so that one that comes and goes costs no more.
+pub const ROSTER_SETTLE: Duration = Duration::from_secs(1);
+
+/// What a source says is looked at again this often even if it says nothing new: leases expire in silence.
+pub const SOURCE_REREAD: Duration = Duration::from_secs(10);
+
+/// Entries of a source that are looked at each time; the others, by name, are not taken.
+pub const MAX_SOURCE_ENTRIES: usize = 10_000;
+
+/// A lease counts as renewed for this much longer than it says, for clocks differ.
+pub const LEASE_CLOCK_SKEW: Duration = Duration::from_secs(60);
+
+/// The longest time for which a lease can be renewed (kube-apiserver: an hour).
+pub const MAX_LEASE_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Bytes of a lease's holder that are compared; kube-apiserver's have 72.
+pub const MAX_LEASE_HOLDER: usize = 256;
+
+/// Bytes of an address in an annotation; a longer one is none.
+pub const MAX_ADVERTISED_ADDRESS: usize = 64;
+
+/// Characters that are shown of something that a source names and that is not taken.
+pub const MAX_REFUSED_SHOWN: usize = 128;
+
+/// Things that were not taken and are remembered, so that each counts once. Further ones don't count.
+pub const MAX_REFUSED_REMEMBERED: usize = 10_000;
+
+/// News about servers from a source is logged again after this long at the soonest.
+pub const SOURCE_NEWS_AGAIN: Duration = Duration::from_secs(60 * 60);
+
+/// Different news about servers from a source that are logged within [`SOURCE_NEWS_AGAIN`].
+pub const MAX_SOURCE_NEWS: usize = 256;
+
+/// A DNS name is asked for again after this long at the soonest, however short its TTL.
+pub const MIN_DNS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A DNS name is asked for again after this long at the latest, however long its TTL.
+pub const MAX_DNS_INTERVAL: Duration = Duration::from_secs(5 * 60);
+
+/// A DNS server has this long to answer, each of [`DNS_ATTEMPTS`] times.
+pub const DNS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often a question to DNS is asked.
+pub const DNS_ATTEMPTS: usize = 2;
+
+/// All questions about one DNS name are answered by then, or have failed.
+pub const DNS_DEADLINE: Duration = Duration::from_secs(30);
+
 // === Upgraded connections ===
 
 /// Bytes of a tunnel that are on their way in one direction; there are two of these buffers for each.

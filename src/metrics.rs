@@ -16,6 +16,7 @@ mod reload;
 mod requests;
 mod reroutes;
 mod servers;
+mod sources;
 mod upgrades;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use reload::{CertificateLabels, ReloadMetrics};
 pub use requests::{ClientMetrics, RequestMetrics, RequestRecorder};
 pub use reroutes::RerouteMetrics;
 pub use servers::{ConnectionsNow, ServerMetrics};
+pub use sources::{ServersByState, SourceMetrics};
 pub use upgrades::{TunnelMetrics, UpgradeMetrics};
 
 /// A name from the configuration.
@@ -57,6 +59,8 @@ pub struct Metrics {
     pub openapi: OpenApiMetrics,
     /// API servers and the connections to them.
     pub servers: ServerMetrics,
+    /// Where API servers come from.
+    pub sources: SourceMetrics,
     /// Upgraded connections.
     pub upgrades: UpgradeMetrics,
     /// The configuration and its certificates.
@@ -87,6 +91,7 @@ impl Metrics {
         metrics.informers.register(registry);
         metrics.openapi.register(registry);
         metrics.servers.register(registry);
+        metrics.sources.register(registry);
         metrics.upgrades.register(registry);
         metrics.reload.register(registry);
         metrics

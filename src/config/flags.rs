@@ -140,9 +140,22 @@ pub struct ServeArgs {
     /// User that the proxy's own requests are made as [default: system:kube-peer-proxy]
     #[arg(long, value_name = "USER", help_heading = SERVERS)]
     pub proxy_user: Option<String>,
-    /// Where the list of API servers comes from: static [default: static]
+    /// Where API servers come from, beside those of --api-server: static (nowhere else), leases (the identity leases of
+    /// kube-apiservers, which have addresses by default from 1.36), endpointslices (of the service default/kubernetes;
+    /// named like 10.0.0.1-6443) or dns. The certificates they must show, and are shown, are those of --peer-ca-file,
+    /// --peer-server-name and --proxy-client-cert-file. One of --api-server counts more than another of its name or
+    /// address [default: static]
     #[arg(long, value_name = "SOURCE", help_heading = SERVERS)]
     pub peer_source: Option<String>,
+    /// Networks in which API servers that are not of --api-server may be, such as 10.0.0.0/24; others are never connected
+    /// to. Loopback, link-local and multicast addresses need a network that has nothing else. Needed with every
+    /// --peer-source but static
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', help_heading = SERVERS)]
+    pub peer_allowed_cidrs: Vec<String>,
+    /// With --peer-source=dns, the name whose addresses are API servers; one that begins with _ is one of SRV records,
+    /// which have ports of their own [default port: 6443]
+    #[arg(long, value_name = "NAME[:PORT]", help_heading = SERVERS)]
+    pub peer_dns_name: Option<String>,
 
     /// What makes the proxy ask a server for its discovery again: watch (events of the server's own resources; a
     /// timer where they can't be watched) or interval (a timer) [default: watch]
@@ -245,6 +258,8 @@ impl ServeArgs {
             "proxy-client-key-file" => self.proxy_client_key_file.as_slice(),
             "proxy-user" => self.proxy_user.as_slice(),
             "peer-source" => self.peer_source.as_slice(),
+            "peer-allowed-cidrs" => &self.peer_allowed_cidrs,
+            "peer-dns-name" => self.peer_dns_name.as_slice(),
             "discovery-refresh" => self.discovery_refresh.as_slice(),
             "discovery-refresh-interval" => self.discovery_refresh_interval.as_slice(),
             "stale-after" => self.stale_after.as_slice(),

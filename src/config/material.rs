@@ -26,6 +26,8 @@ pub struct Material {
     pub front_proxy_ca: Option<Arc<Certificates>>,
     /// For each of the configuration's servers, in the same order.
     pub servers: Vec<ServerMaterial>,
+    /// For servers that the configuration does not name; none if there can't be any.
+    pub peers: Option<ServerMaterial>,
 }
 
 /// What the files of one API server hold.

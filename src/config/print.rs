@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::duration::{format, format_bytes};
 use super::settings::file_key;
 use super::{
-    ClientLimits, Config, Home, HomePreference, Listen, LogFormat, PeerSource, Reroute, ServerConfig,
+    ClientLimits, Config, Home, HomePreference, Listen, LogFormat, PeerSource, Peers, Reroute, ServerConfig,
     SniCertificate, UserHeaders,
 };
 use crate::tls::suites;
@@ -30,7 +30,7 @@ pub(super) fn document(config: &Config) -> Map<String, Value> {
         home,
         allow_shared_identity,
         proxy_user,
-        peer_source,
+        peers,
         discovery,
         discovery_cache_dir,
         health,
@@ -71,12 +71,7 @@ pub(super) fn document(config: &Config) -> Map<String, Value> {
     }
     file.put("allow-shared-identity", *allow_shared_identity);
     file.put("proxy-user", proxy_user.as_str());
-    file.put(
-        "peer-source",
-        match peer_source {
-            PeerSource::Static => "static",
-        },
-    );
+    put_peers(&mut file, peers.as_ref());
 
     file.put("discovery-refresh", discovery.refresh.as_str());
     file.put("discovery-resync", format(discovery.resync));
@@ -170,6 +165,23 @@ fn put_clients(file: &mut File, clients: &ClientLimits) {
     file.put("max-header-bytes", format_bytes(*max_header_bytes));
     file.put("http2-max-streams-per-connection", max_streams);
     file.put("goaway-chance", goaway_chance);
+}
+
+fn put_peers(file: &mut File, peers: Option<&Peers>) {
+    let Some(Peers { source, allowed_cidrs, like }) = peers else {
+        file.put("peer-source", "static");
+        return;
+    };
+    file.put("peer-source", source.as_str());
+    file.put("peer-allowed-cidrs", allowed_cidrs.iter().map(ToString::to_string).collect::<Vec<_>>());
+    if let PeerSource::Dns(question) = source {
+        file.put("peer-dns-name", question.to_string());
+    }
+    // The rest is what every server has that says nothing else; its headers and its trust domain can't be given so.
+    file.put("peer-ca-file", path(&like.ca_file));
+    file.put("peer-server-name", like.server_name.to_str());
+    file.put("proxy-client-cert-file", path(&like.proxy_client_cert_file));
+    file.put("proxy-client-key-file", path(&like.proxy_client_key_file));
 }
 
 fn server(server: &ServerConfig) -> Value {

@@ -8,12 +8,13 @@ use std::time::Duration;
 use super::document::{self, Table};
 use super::duration::{DAY, MINUTE, SHORT};
 use super::material::{Certificates, Files};
+use super::peers::{self, Kind};
 use super::read::{Findings, KeyPairAt};
 use super::servers::{self, Servers};
 use super::settings::{Settings, file_key, file_keys, variable};
 use super::{
     Callers, Config, Connections, Discovery, FrontProxy, Health, Home, HomePreference, Invalid, Listen,
-    LogFormat, Material, Operating, PeerSource, Reroute, ServeArgs, Shutdown, duration, listening, values,
+    LogFormat, Material, Operating, Reroute, ServeArgs, Shutdown, duration, listening, values,
 };
 use crate::{limits, servers::watched::Mode};
 
@@ -79,13 +80,15 @@ fn build(s: &mut Settings<'_>, found: &mut Findings) -> Option<(Config, Material
     let (sni, sni_pairs) = listening::sni(s, found).into_iter().unzip();
     let clients = listening::clients(s, found);
     let (callers, client_ca, front_proxy_ca) = callers(s, found);
-    let servers = servers::servers(s, found);
-    let home = home(s, &servers, found);
+    let kind = peers::kind(s, found);
+    let servers = servers::servers(s, kind != Kind::Dns, found);
+    let peers = peers::peers(s, kind, &servers, found);
+    let home = home(s, &servers, kind, found);
     let allow_shared_identity = s.on_off(found, "allow-shared-identity", false);
-    servers::check_trust(&servers, allow_shared_identity, s, found);
+    let others = peers.as_ref().map(|(peers, material)| (&peers.like, material));
+    servers::check_trust(&servers, others, allow_shared_identity, s, found);
     check_loops(s, &bind, &servers, found);
     let proxy_user = s.value(found, "proxy-user", "system:kube-peer-proxy".to_owned(), values::user);
-    let peer_source = s.choice(found, "peer-source", &[("static", PeerSource::Static)]);
     let health = health(s, found);
     let discovery = discovery(s, &health, found);
     let discovery_cache_dir = s.given("discovery-cache-dir").and_then(|given| found.directory(&given));
@@ -104,6 +107,7 @@ fn build(s: &mut Settings<'_>, found: &mut Findings) -> Option<(Config, Material
 
     let KeyPairAt { cert_file, key_file, pair: serving } = serving?;
     let (servers, server_material) = servers.list.into_iter().unzip();
+    let (peers, peer_material) = peers.unzip();
     let config = Config {
         listen: Listen { bind, cert_file, key_file, min_version, cipher_suites, sni },
         clients,
@@ -112,7 +116,7 @@ fn build(s: &mut Settings<'_>, found: &mut Findings) -> Option<(Config, Material
         home,
         allow_shared_identity,
         proxy_user,
-        peer_source,
+        peers,
         discovery,
         discovery_cache_dir,
         health,
@@ -124,7 +128,15 @@ fn build(s: &mut Settings<'_>, found: &mut Findings) -> Option<(Config, Material
         shutdown,
         operating,
     };
-    Some((config, Material { serving, sni: sni_pairs, client_ca, front_proxy_ca, servers: server_material }))
+    let material = Material {
+        serving,
+        sni: sni_pairs,
+        client_ca,
+        front_proxy_ca,
+        servers: server_material,
+        peers: peer_material,
+    };
+    Some((config, material))
 }
 
 fn bind(s: &Settings<'_>, found: &mut Findings) -> Vec<SocketAddr> {
@@ -168,7 +180,7 @@ fn callers(s: &Settings<'_>, found: &mut Findings) -> CallersAndCas {
     (Callers { client_ca_file, front_proxy, trusted_proxy_cidrs }, client_ca, front_proxy_ca)
 }
 
-fn home(s: &Settings<'_>, servers: &Servers, found: &mut Findings) -> Home {
+fn home(s: &Settings<'_>, servers: &Servers, kind: Kind, found: &mut Findings) -> Home {
     let choices = [
         ("any", HomePreference::Any),
         ("oldest", HomePreference::Oldest),
@@ -176,7 +188,8 @@ fn home(s: &Settings<'_>, servers: &Servers, found: &mut Findings) -> Home {
     ];
     let preference = s.choice(found, "home-preference", &choices);
     let Some(home) = s.optional(found, "home", values::name) else { return Home::Chosen(preference) };
-    if !servers.names.contains(&home) {
+    // What names DNS gives is not known yet.
+    if kind != Kind::Dns && !servers.names.contains(&home) {
         let names: Vec<_> = servers.names.iter().map(String::as_str).collect();
         let message = format!("{home} is not among the API servers ({})", names.join(", "));
         found.fault(s.key("home"), message);

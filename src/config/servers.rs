@@ -14,6 +14,11 @@ const DEFAULT_SERVER_NAME: &str = "kubernetes.default.svc";
 /// The trust domain of servers that are given none.
 const DEFAULT_TRUST_DOMAIN: &str = "default";
 
+/// Stands in faults for the servers that the configuration does not name.
+const ANY_OTHER: &str = "of --peer-source";
+/// Where they are until they are known (RFC 2606 keeps it free).
+const NOWHERE: &str = "https://peer.invalid";
+
 /// What is known of the servers. The list holds those without a fault, the names are all that could be read.
 #[derive(Default)]
 pub(super) struct Servers {
@@ -30,10 +35,10 @@ struct Draft {
 }
 
 /// Reads the servers. `--api-server` decides which there are and where; one that the file knows under the same
-/// name keeps what else the file says about it.
-pub(super) fn servers(settings: &mut Settings<'_>, found: &mut Findings) -> Servers {
+/// name keeps what else the file says about it. There has to be one if it is `needed`.
+pub(super) fn servers(settings: &mut Settings<'_>, needed: bool, found: &mut Findings) -> Servers {
     let drafts = drafts(settings, found);
-    if drafts.is_empty() {
+    if drafts.is_empty() && needed {
         found.fault(
             settings.key("api-server"),
             "at least one API server is needed, as NAME=https://HOST:PORT",
@@ -65,6 +70,26 @@ pub(super) fn servers(settings: &mut Settings<'_>, found: &mut Findings) -> Serv
         servers.list.push((config, material));
     }
     servers
+}
+
+/// A server about which nothing is said of its own, without a name and an address. It is in the trust domain of the
+/// others, which have one.
+pub(super) fn like_others(
+    servers: &Servers,
+    settings: &Settings<'_>,
+    found: &mut Findings,
+) -> Option<(ServerConfig, ServerMaterial)> {
+    let url = Given {
+        key: settings.key("peer-source"),
+        values: vec![NOWHERE.to_owned()],
+        base: std::path::PathBuf::new(),
+    };
+    let draft = Draft { section: Settings::nothing(), name: None, url: Some(url) };
+    let (mut config, material) = draft.read(Some(ANY_OTHER.to_owned()), settings, found)?;
+    if let Some((first, _)) = servers.list.first() {
+        config.trust_domain.clone_from(&first.trust_domain);
+    }
+    Some((config, material))
 }
 
 fn drafts(settings: &mut Settings<'_>, found: &mut Findings) -> Vec<Draft> {
@@ -183,12 +208,14 @@ impl Draft {
 /// I13, as far as a configuration can show it: servers of one trust domain accept the same callers.
 pub(super) fn check_trust(
     servers: &Servers,
+    others: Option<(&ServerConfig, &ServerMaterial)>,
     allow_shared: bool,
     settings: &Settings<'_>,
     found: &mut Findings,
 ) {
     let Some((first, first_material)) = servers.list.first() else { return };
-    for (server, material) in &servers.list {
+    let named = servers.list.iter().map(|(server, material)| (server, material));
+    for (server, material) in named.chain(others) {
         if server.trust_domain != first.trust_domain {
             let message = format!(
                 "{} is in trust domain {}, {} in {}; requests across trust domains are not supported yet",

@@ -42,6 +42,8 @@ pub(super) const FLAGS: Keys = &[
     ("proxy-client-key-file", Shape::Text),
     ("proxy-user", Shape::Text),
     ("peer-source", Shape::Text),
+    ("peer-allowed-cidrs", Shape::Texts),
+    ("peer-dns-name", Shape::Text),
     ("discovery-refresh", Shape::Text),
     ("discovery-refresh-interval", Shape::Text),
     ("stale-after", Shape::Text),

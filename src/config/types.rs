@@ -16,7 +16,14 @@ pub use crate::{
     proxy::{Reroute, home::Preference as HomePreference, listener::Limits as ClientLimits},
     tls::suites::MinVersion,
 };
-use crate::{discovery::openapi::Bounds, limits, servers::watched::Mode};
+use crate::{
+    discovery::openapi::Bounds,
+    limits,
+    servers::{
+        source::{allowed::Allowed, dns::Question, sighting::Address},
+        watched::Mode,
+    },
+};
 
 /// What the proxy is to do. Paths are absolute.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +34,8 @@ pub struct Config {
     pub clients: ClientLimits,
     /// How they are known.
     pub callers: Callers,
-    /// The API servers, at least one, in the order of the configuration; names and addresses are unique.
+    /// The API servers of the configuration, in its order; names and addresses are unique. At least one, unless there
+    /// are others by DNS.
     pub servers: Vec<ServerConfig>,
     /// Where a request goes first.
     pub home: Home,
@@ -35,8 +43,8 @@ pub struct Config {
     pub allow_shared_identity: bool,
     /// The user that our own requests are made as.
     pub proxy_user: String,
-    /// Where the list of servers comes from.
-    pub peer_source: PeerSource,
+    /// Where further servers come from; none: from nowhere.
+    pub peers: Option<Peers>,
     /// Discovery of the servers, and ours.
     pub discovery: Discovery,
     /// Where the servers' last good discovery outlives us; none: nowhere.
@@ -142,18 +150,32 @@ pub struct ServerConfig {
 /// Where a request goes first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Home {
-    /// Sidecar: to the server of this name, which is one of [`Config::servers`].
+    /// Sidecar: to the server of this name, which is one of [`Config::servers`] unless it is found by DNS.
     Named(Arc<str>),
     /// Front: to one chosen for each client connection.
     Chosen(HomePreference),
 }
 
-/// Where the list of servers comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Where API servers come from that the configuration does not name, and what is the same for all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peers {
+    /// Who names them.
+    pub source: PeerSource,
+    /// The networks in which they may be; at least one.
+    pub allowed_cidrs: Vec<IpNet>,
+    /// Name and address are those of nobody: see [`Peers::server`].
+    pub(super) like: ServerConfig,
+}
+
+/// Who names API servers that the configuration does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerSource {
-    /// From the configuration.
-    #[default]
-    Static,
+    /// Their identity leases, as home or the other configured servers have them.
+    Leases,
+    /// The endpoint slices of the service `kubernetes`.
+    EndpointSlices,
+    /// DNS.
+    Dns(Question),
 }
 
 /// Discovery of the servers, and ours.
@@ -241,6 +263,38 @@ impl Home {
     }
 }
 
+// === impl Peers ===
+
+impl Peers {
+    /// The configuration of a server that the source names.
+    ///
+    /// # Errors
+    /// If the address can't be a URL's, which no address of a [`crate::servers::source::roster::Member`] is.
+    pub fn server(&self, name: Arc<str>, address: &Address) -> Result<ServerConfig, url::ParseError> {
+        Ok(ServerConfig { name, url: Url::parse(&format!("https://{address}"))?, ..self.like.clone() })
+    }
+
+    /// The networks in which they may be.
+    #[must_use]
+    pub fn allowed(&self) -> Allowed {
+        Allowed::new(&self.allowed_cidrs)
+    }
+}
+
+// === impl PeerSource ===
+
+impl PeerSource {
+    /// As in the configuration, and in metrics.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Leases => "leases",
+            Self::EndpointSlices => "endpointslices",
+            Self::Dns(_) => "dns",
+        }
+    }
+}
+
 // === impl ServerConfig ===
 
 impl ServerConfig {
@@ -253,6 +307,12 @@ impl ServerConfig {
             Some(url::Host::Ipv6(address)) => address.to_string(),
             None => String::new(),
         }
+    }
+
+    /// Host and port, as rosters have them.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        Address::new(&self.host(), self.port())
     }
 
     /// Whether both are reached in the same way, and take an identity in the same way.

@@ -11,9 +11,7 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use super::{MinVersion, duration};
-
-/// The longest name of a server or a trust domain: that of a Kubernetes object.
-const MAX_NAME: usize = 253;
+use crate::servers::source::sighting::is_name;
 
 /// Headers that can't carry an identity, because they have a meaning of their own.
 const RESERVED_HEADERS: [&str; 20] = [
@@ -158,10 +156,7 @@ pub(super) fn sni_name(text: &str) -> Result<String, String> {
 
 /// The name of a server or a trust domain.
 pub(super) fn name(text: &str) -> Result<String, String> {
-    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    let fine =
-        text.bytes().all(inner) && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    if fine && text.len() <= MAX_NAME {
+    if is_name(text) {
         Ok(text.to_owned())
     } else {
         Err(format!(

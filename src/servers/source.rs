@@ -1,4 +1,9 @@
-//! Which API servers there are: the static list, in the order of their names.
+//! Which API servers there are, in the order of their names.
+//!
+//! Beside the list of the configuration there can be one *source*: identity leases ([`leases`]), endpoint slices
+//! ([`endpoint_slices`]) or DNS ([`dns`]). What a source says is read into [`sighting`]s, none of which is outside of
+//! the ranges that the operator allowed ([`allowed`]); the [`roster`] makes of them, over time, the list of servers that
+//! there should be, and the [`registrar`] counts and tells.
 
 use std::{
     fmt,
@@ -11,6 +16,15 @@ use std::{
 
 use super::{Server, health::Rank, pool::is_of_connection};
 use crate::{body::BoxError, limits::PANIC_SHARE};
+
+pub mod allowed;
+pub mod dns;
+pub mod endpoint_slices;
+pub mod leases;
+pub mod registrar;
+pub mod roster;
+pub mod sighting;
+mod told;
 
 /// The most API servers that one proxy stands before; [`ServerSet`] is one machine word.
 pub const MAX_SERVERS: usize = 64;

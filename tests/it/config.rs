@@ -12,6 +12,7 @@ use kube_peer_proxy::config::{
     Config, Home, HomePreference, Invalid, Loaded, LogFormat, MinVersion, PeerSource, Reroute, ServeArgs,
 };
 use kube_peer_proxy::pki::{Authority, Leaf, Pki};
+use kube_peer_proxy::servers::source::sighting::Address;
 use tempfile::TempDir;
 
 /// A folder with a PKI in it, and a way to load configurations there.
@@ -119,7 +120,7 @@ fn the_least_that_is_needed_gives_the_documented_defaults() {
     assert_eq!(config.listen.bind, ["0.0.0.0:6443".parse().unwrap()]);
     assert_eq!(config.home, Home::Chosen(HomePreference::Any));
     assert_eq!(config.proxy_user, "system:kube-peer-proxy");
-    assert_eq!(config.peer_source, PeerSource::Static);
+    assert_eq!(config.peers, None);
     assert_eq!(config.reroute, Reroute::On);
     assert!(config.discovery.merge && config.operating.access_log && !config.allow_shared_identity);
     assert_eq!(config.discovery.refresh_interval, Duration::from_secs(30));
@@ -401,6 +402,62 @@ accessLog: off
         assert_eq!(again, config, "{printed}");
         assert_eq!(again.to_yaml(), printed);
     }
+}
+
+#[test]
+fn servers_can_come_from_elsewhere_within_networks_that_are_allowed() {
+    let place = Place::new();
+    for (source, dns, shown) in [
+        ("leases", None, None),
+        ("endpointslices", None, None),
+        ("dns", Some("API.example"), Some("api.example:6443")),
+        ("dns", Some("api.example:8443"), Some("api.example:8443")),
+        ("dns", Some("_https._tcp.api.example."), Some("_https._tcp.api.example.")),
+    ] {
+        let mut flags =
+            vec![format!("--peer-source={source}"), "--peer-allowed-cidrs=10.0.0.0/24,fd00::1".into()];
+        flags.extend(dns.map(|name| format!("--peer-dns-name={name}")));
+        let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+        let loaded = place.load_basic(&flags).unwrap();
+        let peers = loaded.config.peers.as_ref().unwrap();
+        assert_eq!(peers.source.as_str(), source);
+        if let PeerSource::Dns(question) = &peers.source {
+            assert_eq!(Some(question.to_string().as_str()), shown);
+        }
+        assert!(peers.allowed().permits("10.0.0.7".parse().unwrap()));
+        assert!(!peers.allowed().permits("10.0.1.7".parse().unwrap()));
+        assert!(loaded.material.peers.is_some());
+        let server = peers.server("b".into(), &Address::new("fd00::1", 6443)).unwrap();
+        assert_eq!(
+            (server.url.as_str(), server.address()),
+            ("https://[fd00::1]:6443/", Address::new("fd00::1", 6443))
+        );
+        assert_eq!(server.server_name.to_str(), "kubernetes.default.svc");
+        assert_eq!(server.ca_file, place.path("ca.crt"));
+
+        let printed = loaded.config.to_yaml();
+        let file = place.write("printed.yaml", &printed);
+        let again = place.load(&["--config", &file]).unwrap().config;
+        assert_eq!(again, loaded.config, "{printed}");
+    }
+}
+
+#[test]
+fn by_dns_there_need_not_be_a_server_in_the_configuration_and_home_can_have_any_name() {
+    let place = Place::new();
+    let mut flags = place.basic();
+    flags.retain(|flag| !flag.starts_with("--api-server="));
+    flags.extend(
+        [
+            "--peer-source=dns",
+            "--peer-dns-name=a.example",
+            "--peer-allowed-cidrs=10.0.0.0/8",
+            "--home=10.0.0.1-6443",
+        ]
+        .map(str::to_owned),
+    );
+    let config = place.load_all(&flags).unwrap().config;
+    assert_eq!((config.servers.len(), config.home), (0, Home::Named("10.0.0.1-6443".into())));
 }
 
 #[test]

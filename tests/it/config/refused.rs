@@ -99,7 +99,9 @@ fn a_flag_with_a_wrong_value_is_named() {
         ("--home-preference", "youngest"),
         ("--peer-server-name", "a_b c"),
         ("--proxy-user", "system:anonymous"),
-        ("--peer-source", "leases"),
+        ("--peer-source", "etcd"),
+        ("--peer-allowed-cidrs", "10.0.0.0/8"),
+        ("--peer-dns-name", "api.example"),
         ("--discovery-refresh", "events"),
         ("--discovery-refresh-interval", "30"),
         ("--stale-after", "1ms"),
@@ -126,6 +128,62 @@ fn a_flag_with_a_wrong_value_is_named() {
         let message = only_fault(place.load_basic_but(flag, value), flag);
         assert!(message.len() > 10, "{flag}={value}: {message}");
     }
+}
+
+#[test]
+fn i11_servers_from_elsewhere_need_networks_that_are_allowed() {
+    let place = Place::new();
+    for source in ["leases", "endpointslices"] {
+        let message = only_fault(place.load_basic_but("--peer-source", source), "--peer-allowed-cidrs");
+        assert!(message.contains("is missing"), "{message}");
+    }
+    let flags = ["--peer-source=dns", "--peer-dns-name=api.example"];
+    only_fault(place.load_basic(&flags), "--peer-allowed-cidrs");
+    let flags = ["--peer-source=leases", "--peer-allowed-cidrs=10.0.0.0/33"];
+    only_fault(place.load_basic(&flags), "--peer-allowed-cidrs");
+    let message =
+        only_fault(place.load_file(&format!("{TWO_SERVERS}peerSource: leases\n")), "--peer-allowed-cidrs");
+    assert!(message.contains("10.0.0.0/24"), "{message}");
+}
+
+#[test]
+fn a_source_that_cannot_work_is_told_with_what_it_needs() {
+    let place = Place::new();
+    let cidrs = "--peer-allowed-cidrs=10.0.0.0/8";
+    only_fault(place.load_basic(&["--peer-source=dns", cidrs]), "--peer-dns-name");
+    only_fault(
+        place.load_basic(&["--peer-source=leases", cidrs, "--peer-dns-name=a.example"]),
+        "--peer-dns-name",
+    );
+    for name in
+        ["", "a b", "10.0.0.1", "fd00::1", "a.example:0", "a.example:x", "_a._tcp.b:1", "a..b", "-.\u{7}"]
+    {
+        let flag = format!("--peer-dns-name={name}");
+        only_fault(place.load_basic(&["--peer-source=dns", cidrs, &flag]), "--peer-dns-name");
+    }
+    only_fault(place.load_basic(&["--peer-source=leases", cidrs, "--home=b"]), "--home");
+    let mut flags = place.basic();
+    flags.retain(|flag| !flag.starts_with("--api-server="));
+    flags.extend(["--peer-source=endpointslices".to_owned(), cidrs.to_owned()]);
+    only_fault(place.load_all(&flags), "--api-server");
+}
+
+#[test]
+fn i13_servers_from_elsewhere_are_in_the_trust_domain_of_the_configured_ones() {
+    let place = Place::new();
+    let other = Authority::new("kubernetes").unwrap();
+    place.write("b-ca.crt", other.cert_pem());
+    let file = format!(
+        "peerSource: leases\npeerAllowedCidrs: [10.0.0.0/8]\napiServers:\n- name: a\n  url: https://10.0.0.1:6443\n  \
+         caFile: b-ca.crt\n"
+    );
+    let message = only_fault(place.load_file(&file), "allowSharedIdentity");
+    assert!(message.contains("of --peer-source"), "{message}");
+    assert!(place.load_file(&format!("{file}allowSharedIdentity: true\n")).is_ok());
+    let file = file.replace("caFile: b-ca.crt", "trustDomain: other");
+    let config = place.load_file(&file).unwrap().config;
+    let like = config.peers.unwrap().server("b".into(), &config.servers[0].address()).unwrap();
+    assert_eq!(like.trust_domain, "other");
 }
 
 #[test]
