@@ -11,8 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    config::{self, Config, Loaded, Shutdown},
-    discovery::{catalog::Book, openapi::Library},
+    config::{Config, Loaded, Shutdown},
     drain::{Drain, Phase},
     limits,
     ops::{
@@ -22,13 +21,12 @@ use crate::{
         readiness::{Condition, Readiness},
     },
     proxy::{
-        Proxy,
+        InUse, Proxy, Servers,
         authorize::Authorizations,
-        home::Home,
         listener::{Gate, Listener},
         seats::Seats,
     },
-    servers::{TokenHasher, source::Fleet},
+    servers::TokenHasher,
 };
 
 mod fleet;
@@ -37,6 +35,7 @@ mod reload;
 
 pub use reload::Reloader;
 
+use fleet::Keeper;
 use reload::Reload;
 
 /// Sockets that are bound already, so that whoever builds the app knows the ports.
@@ -51,8 +50,8 @@ pub struct Listeners {
 
 /// A proxy that runs.
 pub struct App {
-    /// What it is made of.
-    pub proxy: Arc<Proxy>,
+    /// What it is made of now.
+    pub proxy: InUse,
     /// Whether it can be sent clients.
     pub readiness: Readiness,
     /// Where clients reach it.
@@ -103,17 +102,12 @@ impl App {
     pub fn build(loaded: &Loaded, listeners: Listeners) -> anyhow::Result<Self> {
         let config = &loaded.config;
         let (metrics, exposition) = Exposition::new();
-        let policy = policy::policy(loaded, 0)?;
+        let policy = policy::policy(loaded, &[], 0)?;
         let tls = Arc::new(ArcSwap::new(policy::serving(loaded, &policy)?));
 
-        let fleet = fleet::fleet(loaded, &metrics)?;
-        let book = Arc::new(Book::new(fleet.clone()));
-        let fetcher = fleet::fetcher(config);
-        let refresh = fleet::keep_known(config, &fleet, &book, &fetcher, &metrics);
-        let mut bounds = config.discovery.openapi;
-        bounds.document_age = bounds.document_age.min(config.discovery.refresh_interval);
-        let library =
-            Arc::new(Library::new(fleet.clone(), Arc::clone(&book), fetcher, bounds, metrics.clone()));
+        let mut keeper = Keeper::new(config, &metrics);
+        let Servers { home, fleet, book, library, refresh } =
+            keeper.begin(keeper.prepare(loaded, None)?, None);
         let readiness = Readiness::default();
         let mut background = JoinSet::new();
         let heard = readiness.latch("discovery");
@@ -130,19 +124,11 @@ impl App {
             heard.done();
         });
 
-        let idle = Arc::clone(&library);
-        background.spawn(async move {
-            loop {
-                time::sleep(limits::OPENAPI_IDLE_CHECK).await;
-                idle.sweep();
-            }
-        });
-
         let drain = Drain::default();
         let staying = readiness.condition("not-shutting-down", true);
-        let proxy = Arc::new(Proxy {
-            policy: ArcSwap::from_pointee(policy),
-            home: home(config, &fleet),
+        let proxy = Arc::new(ArcSwap::from_pointee(Proxy {
+            policy: Arc::new(ArcSwap::from_pointee(policy)),
+            home,
             fleet,
             book,
             library,
@@ -153,6 +139,13 @@ impl App {
             metrics: metrics.clone(),
             seats: Seats::default(),
             drain: drain.signal(),
+        }));
+        let idle = Arc::clone(&proxy);
+        background.spawn(async move {
+            loop {
+                time::sleep(limits::OPENAPI_IDLE_CHECK).await;
+                idle.load_full().library.sweep();
+            }
         });
 
         let handler = access::handler(Arc::clone(&proxy), config.operating.access_log);
@@ -168,7 +161,7 @@ impl App {
             let listener = Listener { socket, tls, handler, limits, gate, metrics: metrics.clients.clone() };
             running.spawn(listener.run(drain.signal()));
         }
-        let reload = Reload::new(loaded, Arc::clone(&proxy), tls);
+        let reload = Reload::new(loaded, Arc::clone(&proxy), tls, keeper);
         let reloader = reload.reloader();
         background.spawn(reload.run());
         let pages = Admin { proxy: Arc::clone(&proxy), readiness: readiness.clone(), exposition };
@@ -214,13 +207,5 @@ impl App {
         }
         self.listeners.shutdown().await;
         self.background.shutdown().await;
-    }
-}
-
-fn home(config: &Config, fleet: &Fleet) -> Home {
-    match &config.home {
-        // The configuration's check saw to it that the name is one of the servers'.
-        config::Home::Named(name) => Home::Sidecar(fleet.position(name).unwrap_or_default()),
-        config::Home::Chosen(preference) => Home::Front(*preference),
     }
 }

@@ -63,10 +63,13 @@ use upgrade::Wish;
 /// Paths by which a server tells of itself; only home can answer them for home.
 const HOME_ONLY: [&str; 5] = ["/healthz", "/livez", "/readyz", "/metrics", "/debug"];
 
+/// The proxy in use. Another fleet is another one, and a request keeps the one that it began with.
+pub type InUse = Arc<ArcSwap<Proxy>>;
+
 /// Everything that a request needs; shared by all of them.
 pub struct Proxy {
     /// What an operator decides; a request keeps the one that it began with.
-    pub policy: ArcSwap<Policy>,
+    pub policy: Arc<ArcSwap<Policy>>,
     /// Which server a request goes to if that can serve it.
     pub home: Home,
     /// The API servers.
@@ -91,6 +94,20 @@ pub struct Proxy {
     pub drain: drain::Signal,
 }
 
+/// Who the API servers are, and what is known of them: all in which one [`Proxy`] differs from the next.
+pub struct Servers {
+    /// See [`Proxy::home`].
+    pub home: Home,
+    /// See [`Proxy::fleet`].
+    pub fleet: Fleet,
+    /// See [`Proxy::book`].
+    pub book: Arc<Book>,
+    /// See [`Proxy::library`].
+    pub library: Arc<Library>,
+    /// See [`Proxy::refresh`].
+    pub refresh: Vec<Refresh>,
+}
+
 /// A request that was read and cleaned, ready to be sent on.
 struct Exchange {
     policy: Arc<Policy>,
@@ -110,6 +127,26 @@ struct Exchange {
 // === impl Proxy ===
 
 impl Proxy {
+    /// The same, before other servers.
+    #[must_use]
+    pub fn before(&self, servers: Servers) -> Self {
+        let Servers { home, fleet, book, library, refresh } = servers;
+        Self {
+            policy: Arc::clone(&self.policy),
+            home,
+            fleet,
+            book,
+            library,
+            refresh,
+            hasher: self.hasher.clone(),
+            authorizations: self.authorizations.clone(),
+            served_generation: u64::MAX.into(),
+            metrics: self.metrics.clone(),
+            seats: self.seats.clone(),
+            drain: self.drain.clone(),
+        }
+    }
+
     /// Answers one request. The connection it came on stands in its extensions.
     pub async fn handle(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
         let encoding = Encoding::preferred(request.headers());

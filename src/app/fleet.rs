@@ -1,21 +1,24 @@
 //! The API servers of a configuration: their pools, and the tasks that keep us informed about them.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context as _;
 use rustls::ClientConfig;
+use tokio::task::JoinSet;
 
 use crate::{
     api::user::{ALL_AUTHENTICATED, UserInfo},
-    config::{Config, Loaded, ServerMaterial},
+    config::{self, Config, Loaded, ServerConfig, ServerMaterial},
     discovery::{
         catalog::Book,
         fetch::{Bounds, Fetcher},
+        openapi::{self, Library},
         probe::{self, Probe},
         refresh::{self, Refresh},
     },
     limits,
     metrics::Metrics,
+    proxy::{Servers, home::Home},
     servers::{
         self, Class, Pools, Server, ServerTls,
         health::Health,
@@ -25,34 +28,161 @@ use crate::{
     tls::client::{self, Alpn, Identity, Pem},
 };
 
-/// Every server, with pools that have no connection yet.
-pub(super) fn fleet(loaded: &Loaded, metrics: &Metrics) -> anyhow::Result<Fleet> {
-    let Loaded { config, material, .. } = loaded;
-    let servers = config.servers.iter().zip(&material.servers).map(|(server, files)| {
-        let context = || format!("API server {:?}", server.name);
-        let target =
-            Target { host: server.host(), port: server.port(), server_name: server.server_name.clone() };
-        let health = Arc::new(Health::default());
-        let observed =
-            |class: Class| observer(Arc::clone(&server.name), class, Arc::clone(&health), metrics.clone());
-        let ServerTls { identity, token, unproven, upgrade } = tls(files).with_context(context)?;
-        let pool = |class: Class, tls: &Arc<ClientConfig>| {
-            let settings = pool_settings(config, class);
-            Pool::new(target.clone(), Arc::clone(tls), settings, observed(class)).with_context(context)
+/// Keeps the API servers: who is one of them, and the tasks that know how each is doing.
+pub(super) struct Keeper {
+    kept: BTreeMap<Arc<str>, Kept>,
+    fetcher: Fetcher,
+    refreshes: refresh::Schedule,
+    probes: probe::Schedule,
+    openapi: openapi::Bounds,
+    metrics: Metrics,
+}
+
+/// A server, and what is done for it as long as it is kept.
+struct Kept {
+    server: Arc<Server>,
+    refresh: Refresh,
+    _tasks: JoinSet<()>,
+}
+
+/// Servers of which some may have begun nothing yet.
+pub(super) struct Prepared {
+    fleet: Fleet,
+    home: Home,
+}
+
+// === impl Keeper ===
+
+impl Keeper {
+    pub(super) fn new(config: &Config, metrics: &Metrics) -> Self {
+        let discovery = &config.discovery;
+        let mut openapi = discovery.openapi;
+        openapi.document_age = openapi.document_age.min(discovery.refresh_interval);
+        Self {
+            kept: BTreeMap::new(),
+            fetcher: fetcher(config),
+            refreshes: refresh::Schedule {
+                refresh_interval: discovery.refresh_interval,
+                min_interval: limits::ROUTE_404_REFETCH_INTERVAL,
+                first_backoff: limits::FETCH_BACKOFF,
+                list_max_age: limits::LIST_MAX_AGE,
+            },
+            probes: probe::Schedule {
+                interval: config.health.probe_interval,
+                slow_after: config.health.probe_timeout,
+                dead_after: config.connections.dead_after,
+                stale_after: discovery.stale_after,
+            },
+            openapi,
+            metrics: metrics.clone(),
+        }
+    }
+
+    /// The servers of a configuration: those that `before` has in the same place, and new ones for the others.
+    ///
+    /// # Errors
+    /// If certificates or keys cannot be used.
+    pub(super) fn prepare(&self, loaded: &Loaded, before: Option<&Config>) -> anyhow::Result<Prepared> {
+        let Loaded { config, material, .. } = loaded;
+        let kept = |server: &ServerConfig| {
+            let before = before?.servers.iter().find(|before| before.name == server.name)?;
+            let kept = self.kept.get(&server.name).filter(|_| server.is_at_the_place_of(before))?;
+            Some(Arc::clone(&kept.server))
         };
-        let settings = pool_settings(config, Class::Upgrade);
-        let pools = Pools {
-            identity: pool(Class::Identity, &identity)?,
-            token: pool(Class::Token, &token)?,
-            unproven: pool(Class::Unproven, &unproven)?,
-            own: pool(Class::Own, &identity)?,
-            upgrades: Upgrades::new(&target, upgrade, &settings, &observed(Class::Upgrade))
-                .with_context(context)?,
+        let servers = config.servers.iter().zip(&material.servers).map(|(server, files)| {
+            kept(server).map_or_else(|| made(config, server, files, &self.metrics).map(Arc::new), Ok)
+        });
+        let fleet = Fleet::new(servers.collect::<anyhow::Result<_>>()?);
+        let home = match &config.home {
+            // The configuration's check saw to it that the name is one of the servers'.
+            config::Home::Named(name) => Home::Sidecar(fleet.position(name).unwrap_or_default()),
+            config::Home::Chosen(preference) => Home::Front(*preference),
         };
-        let (name, headers) = (Arc::clone(&server.name), server.headers.clone());
-        Ok(Arc::new(Server::new(name, target.authority(), headers, health, pools)))
-    });
-    Ok(Fleet::new(servers.collect::<anyhow::Result<_>>()?))
+        Ok(Prepared { fleet, home })
+    }
+
+    /// Begins with servers that are new, and lets go of those that are no longer among them: their connections end
+    /// with what is under way on them. What `last` knows of the others stays known.
+    pub(super) fn begin(&mut self, Prepared { fleet, home }: Prepared, last: Option<&Book>) -> Servers {
+        let book = match last {
+            None => Arc::new(Book::new(fleet.clone())),
+            Some(last) => last.succeed(fleet.clone()),
+        };
+        let mut before = std::mem::take(&mut self.kept);
+        for server in fleet.iter() {
+            let kept = before.remove(&server.name).filter(|kept| Arc::ptr_eq(&kept.server, server));
+            let kept = kept.unwrap_or_else(|| self.start(server, &book));
+            self.kept.insert(Arc::clone(&server.name), kept);
+        }
+        for gone in before.keys() {
+            tracing::info!(server = %gone, "forgotten");
+            self.metrics.servers.forget(gone, Class::ALL.map(Class::as_str));
+            self.metrics.discovery.forget(gone);
+        }
+        let refresh = self.kept.values().map(|kept| kept.refresh.clone()).collect();
+        let library = Library::new(
+            fleet.clone(),
+            Arc::clone(&book),
+            self.fetcher.clone(),
+            self.openapi,
+            self.metrics.clone(),
+        );
+        Servers { home, fleet, book, library: Arc::new(library), refresh }
+    }
+
+    /// Starts the two tasks of a server.
+    fn start(&self, server: &Arc<Server>, book: &Arc<Book>) -> Kept {
+        let mut tasks = JoinSet::new();
+        let (fetcher, metrics) = (self.fetcher.clone(), self.metrics.clone());
+        let refresh = Refresh::spawn(
+            &mut tasks,
+            Arc::clone(server),
+            Arc::clone(book),
+            fetcher.clone(),
+            self.refreshes.clone(),
+            metrics.clone(),
+        );
+        Probe {
+            server: Arc::clone(server),
+            book: Arc::clone(book),
+            fetcher,
+            schedule: self.probes.clone(),
+            refresh: refresh.clone(),
+            metrics,
+        }
+        .spawn(&mut tasks);
+        Kept { server: Arc::clone(server), refresh, _tasks: tasks }
+    }
+}
+
+/// A server with pools that have no connection yet.
+fn made(
+    config: &Config,
+    server: &ServerConfig,
+    files: &ServerMaterial,
+    metrics: &Metrics,
+) -> anyhow::Result<Server> {
+    let context = || format!("API server {:?}", server.name);
+    let target = Target { host: server.host(), port: server.port(), server_name: server.server_name.clone() };
+    let health = Arc::new(Health::default());
+    let observed =
+        |class: Class| observer(Arc::clone(&server.name), class, Arc::clone(&health), metrics.clone());
+    let ServerTls { identity, token, unproven, upgrade } = tls(files).with_context(context)?;
+    let pool = |class: Class, tls: &Arc<ClientConfig>| {
+        let settings = pool_settings(config, class);
+        Pool::new(target.clone(), Arc::clone(tls), settings, observed(class)).with_context(context)
+    };
+    let settings = pool_settings(config, Class::Upgrade);
+    let pools = Pools {
+        identity: pool(Class::Identity, &identity)?,
+        token: pool(Class::Token, &token)?,
+        unproven: pool(Class::Unproven, &unproven)?,
+        own: pool(Class::Own, &identity)?,
+        upgrades: Upgrades::new(&target, upgrade, &settings, &observed(Class::Upgrade))
+            .with_context(context)?,
+    };
+    let (name, headers) = (Arc::clone(&server.name), server.headers.clone());
+    Ok(Server::new(name, target.authority(), headers, health, pools))
 }
 
 /// How connections to a server with these files begin.
@@ -114,7 +244,7 @@ fn pool_settings(config: &Config, class: Class) -> pool::Settings {
 }
 
 /// Asks servers with our own identity.
-pub(super) fn fetcher(config: &Config) -> Fetcher {
+fn fetcher(config: &Config) -> Fetcher {
     let user = UserInfo {
         name: config.proxy_user.clone(),
         groups: vec![ALL_AUTHENTICATED.to_owned()],
@@ -128,41 +258,4 @@ pub(super) fn fetcher(config: &Config) -> Fetcher {
             probe_timeout: config.health.probe_timeout,
         },
     }
-}
-
-/// Starts the two tasks of each server.
-pub(super) fn keep_known(
-    config: &Config,
-    fleet: &Fleet,
-    book: &Arc<Book>,
-    fetcher: &Fetcher,
-    metrics: &Metrics,
-) -> Vec<Refresh> {
-    let refreshes = refresh::Schedule {
-        refresh_interval: config.discovery.refresh_interval,
-        min_interval: limits::ROUTE_404_REFETCH_INTERVAL,
-        first_backoff: limits::FETCH_BACKOFF,
-        list_max_age: limits::LIST_MAX_AGE,
-    };
-    let probes = probe::Schedule {
-        interval: config.health.probe_interval,
-        slow_after: config.health.probe_timeout,
-        dead_after: config.connections.dead_after,
-        stale_after: config.discovery.stale_after,
-    };
-    let start = |(number, server): (usize, &Arc<Server>)| {
-        let (server, book) = (Arc::clone(server), Arc::clone(book));
-        let (fetcher, metrics, schedule) = (fetcher.clone(), metrics.clone(), probes.clone());
-        let refresh = Refresh::spawn(
-            number,
-            Arc::clone(&server),
-            Arc::clone(&book),
-            fetcher.clone(),
-            refreshes.clone(),
-            metrics.clone(),
-        );
-        Probe { number, server, book, fetcher, schedule, refresh: refresh.clone(), metrics }.spawn();
-        refresh
-    };
-    fleet.iter().enumerate().map(start).collect()
 }

@@ -19,11 +19,15 @@ use crate::{
     },
 };
 
-/// What requests go by.
-pub(super) fn policy(loaded: &Loaded, generation: u64) -> anyhow::Result<Policy> {
+/// What requests go by. They may go to servers that are `leaving`, too.
+pub(super) fn policy(
+    loaded: &Loaded,
+    leaving: &[config::ServerConfig],
+    generation: u64,
+) -> anyhow::Result<Policy> {
     let config = &loaded.config;
     let authenticator = authenticator(loaded)?;
-    let user_headers = config.servers.iter().map(|server| &server.headers);
+    let user_headers = config.servers.iter().chain(leaving).map(|server| &server.headers);
     let front_proxy = authenticator.front_proxy.as_ref().map(|trusted| &trusted.headers);
     Ok(Policy {
         generation,

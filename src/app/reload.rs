@@ -10,6 +10,7 @@
 //! It is contents that are compared and not names or times: kubelet swaps a link far above the file, kubeadm writes
 //! into it, others put a new one in its place. What is under way goes on; what begins goes by the new configuration.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,17 +24,20 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{fleet, policy};
+use super::{
+    fleet::{self, Keeper},
+    policy,
+};
 use crate::{
     config::{Attempt, Change, Contents, Expiry, Loaded},
     limits,
-    metrics::CertificateLabels,
-    proxy::Proxy,
+    metrics::{CertificateLabels, Metrics},
+    proxy::InUse,
     servers::{Server, ServerTls},
 };
 
 /// Settings that can change while we run, by their keys in the file. All others take a restart.
-const RELOADABLE: [&str; 21] = [
+const RELOADABLE: [&str; 24] = [
     "tlsCertFile",
     "tlsPrivateKeyFile",
     "tlsMinVersion",
@@ -48,6 +52,9 @@ const RELOADABLE: [&str; 21] = [
     "requestheaderExtraHeadersPrefix",
     "trustedProxyCidrs",
     "allowSharedIdentity",
+    "apiServers",
+    "home",
+    "homePreference",
     "reroute",
     "merge",
     "discoverySourcesHeader",
@@ -58,7 +65,17 @@ const RELOADABLE: [&str; 21] = [
 ];
 
 /// The same for what belongs to one API server.
-const RELOADABLE_OF_A_SERVER: [&str; 3] = ["caFile", "proxyClientCertFile", "proxyClientKeyFile"];
+const RELOADABLE_OF_A_SERVER: [&str; 9] = [
+    "url",
+    "serverName",
+    "caFile",
+    "proxyClientCertFile",
+    "proxyClientKeyFile",
+    "requestheaderUsernameHeaders",
+    "requestheaderUidHeaders",
+    "requestheaderGroupHeaders",
+    "requestheaderExtraHeadersPrefix",
+];
 
 /// Makes the files be looked at; cloning is cheap.
 #[derive(Clone, Debug, Default)]
@@ -71,8 +88,10 @@ pub(super) struct Reload {
     in_use: Loaded,
     /// What the files held when they were last judged.
     judged: Contents,
-    proxy: Arc<Proxy>,
+    proxy: InUse,
     tls: Arc<ArcSwap<ServerConfig>>,
+    keeper: Keeper,
+    metrics: Metrics,
     reloader: Reloader,
 }
 
@@ -95,11 +114,17 @@ impl Reloader {
 // === impl Reload ===
 
 impl Reload {
-    pub(super) fn new(loaded: &Loaded, proxy: Arc<Proxy>, tls: Arc<ArcSwap<ServerConfig>>) -> Self {
+    pub(super) fn new(
+        loaded: &Loaded,
+        proxy: InUse,
+        tls: Arc<ArcSwap<ServerConfig>>,
+        keeper: Keeper,
+    ) -> Self {
         let in_use = loaded.clone();
         let judged = in_use.contents.clone();
-        let reload = Self { in_use, judged, proxy, tls, reloader: Reloader::default() };
-        reload.proxy.metrics.reload.started();
+        let metrics = proxy.load().metrics.clone();
+        let reload = Self { in_use, judged, proxy, tls, keeper, metrics, reloader: Reloader::default() };
+        reload.metrics.reload.started();
         reload.show_expiries();
         reload
     }
@@ -144,7 +169,7 @@ impl Reload {
         let (Attempt { result, contents }, judged) = self.settled().await?;
         self.judged = judged;
         if contents == self.in_use.contents {
-            self.proxy.metrics.reload.in_step(true);
+            self.metrics.reload.in_step(true);
             tracing::info!("the files of the configuration are again those that are in use");
             return Ok(());
         }
@@ -155,7 +180,7 @@ impl Reload {
                 Err(anyhow::anyhow!(faults.join("; ")))
             }
         };
-        self.proxy.metrics.reload.reloaded(outcome.is_ok());
+        self.metrics.reload.reloaded(outcome.is_ok());
         match outcome {
             Ok(()) => tracing::info!("the configuration has changed and is in use"),
             Err(error) => tracing::error!(
@@ -199,15 +224,24 @@ impl Reload {
                 keys.join(", ")
             );
         }
-        let policy = policy::policy(&loaded, self.proxy.policy.load().generation + 1)?;
+        let proxy = self.proxy.load_full();
+        let other_servers = changes.iter().any(is_about_servers);
+        // Requests under the new policy may still go to the servers before (I1).
+        let leaving = if other_servers { &self.in_use.config.servers[..] } else { &[] };
+        let policy = policy::policy(&loaded, leaving, proxy.policy.load().generation + 1)?;
         let tls = policy::serving(&loaded, &policy)?;
         let rekeyed = self.rekeyed(&loaded)?;
+        let prepared = self.keeper.prepare(&loaded, Some(&self.in_use.config))?;
 
         // In this order: whose CA is gone is nobody at once, and can't resume a session either.
-        self.proxy.policy.store(Arc::new(policy));
+        proxy.policy.store(Arc::new(policy));
         self.tls.store(tls);
         for Rekey { server, tls, same_cas } in rekeyed {
             server.rekey(tls, same_cas);
+        }
+        if other_servers {
+            let servers = self.keeper.begin(prepared, Some(&proxy.book));
+            self.proxy.store(Arc::new(proxy.before(servers)));
         }
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
@@ -221,13 +255,17 @@ impl Reload {
     /// The servers whose certificates, or what we show to them, are others now.
     fn rekeyed(&self, loaded: &Loaded) -> anyhow::Result<Vec<Rekey>> {
         let mut rekeyed = Vec::new();
-        let files = self.in_use.material.servers.iter().zip(&loaded.material.servers);
-        for (server, (old, new)) in loaded.config.servers.iter().zip(files) {
-            let Some(place) = self.proxy.fleet.position(&server.name) else { continue };
+        let fleet = self.proxy.load().fleet.clone();
+        let Loaded { config, material, .. } = &self.in_use;
+        let before: BTreeMap<_, _> =
+            config.servers.iter().map(|server| &server.name).zip(&material.servers).collect();
+        for (server, new) in loaded.config.servers.iter().zip(&loaded.material.servers) {
+            let name = &server.name;
+            let (Some(old), Some(place)) = (before.get(name), fleet.position(name)) else { continue };
             let same_cas = old.ca == new.ca;
             if !same_cas || old.proxy_client != new.proxy_client {
-                let tls = fleet::tls(new).with_context(|| format!("API server {}", server.name))?;
-                rekeyed.push(Rekey { server: Arc::clone(self.proxy.fleet.get(place)), tls, same_cas });
+                let tls = fleet::tls(new).with_context(|| format!("API server {name}"))?;
+                rekeyed.push(Rekey { server: Arc::clone(fleet.get(place)), tls, same_cas });
             }
         }
         Ok(rekeyed)
@@ -241,7 +279,7 @@ impl Reload {
             let subject = subject.take(limits::MAX_SUBJECT).collect();
             (CertificateLabels { certificate, server, subject }, not_after)
         });
-        self.proxy.metrics.reload.expiries(labelled);
+        self.metrics.reload.expiries(labelled);
     }
 
     /// Says which certificates expire soon, and maybe which have expired.
@@ -266,6 +304,16 @@ impl Reload {
 fn left(expiry: &Expiry, now: Duration) -> Option<Duration> {
     let end = Duration::from_secs(u64::try_from(expiry.not_after).unwrap_or_default());
     Some(end.saturating_sub(now)).filter(|left| *left <= limits::EXPIRY_WARNING)
+}
+
+/// Whether it makes another fleet, or another home in it.
+fn is_about_servers(change: &Change) -> bool {
+    const OF_THE_FLEET: [&str; 3] = ["apiServers", "home", "homePreference"];
+    match change.server {
+        // New certificates are for the servers that there are.
+        Some(_) => !matches!(change.key.as_str(), "caFile" | "proxyClientCertFile" | "proxyClientKeyFile"),
+        None => OF_THE_FLEET.contains(&change.key.as_str()),
+    }
 }
 
 fn is_reloadable(change: &Change) -> bool {

@@ -249,6 +249,14 @@ impl ServerConfig {
         }
     }
 
+    /// Whether both are reached in the same way, and take an identity in the same way.
+    #[must_use]
+    pub fn is_at_the_place_of(&self, other: &Self) -> bool {
+        (self.host(), self.port()) == (other.host(), other.port())
+            && self.server_name == other.server_name
+            && self.headers == other.headers
+    }
+
     /// Port of the URL.
     #[must_use]
     pub fn port(&self) -> u16 {

@@ -3,14 +3,17 @@
 //! A request loads one snapshot and decides everything by it. [`Book`] holds the facts from which the next
 //! snapshot is made; only the refresh tasks write into it, and only what they fetched with our own identity.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
 use super::merge::Conflict;
 use crate::{
     api::{discovery::Tree, request_info::RequestInfo},
-    servers::source::{Fleet, ServerSet},
+    servers::{
+        Server,
+        source::{Fleet, ServerSet},
+    },
 };
 
 mod answers;
@@ -41,10 +44,19 @@ pub struct Catalog {
     index: Arc<Index>,
 }
 
-/// The facts, and the snapshot made of them.
+/// The facts about the servers of one fleet, and the snapshot made of them.
+///
+/// Another fleet has a book of its own, which begins with what this one knows ([`Book::succeed`]); what is written
+/// here from then on is written there.
 pub struct Book {
-    facts: Mutex<Vec<Knowledge>>,
+    facts: Mutex<Facts>,
     current: ArcSwap<Catalog>,
+}
+
+struct Facts {
+    /// By number.
+    servers: Vec<Knowledge>,
+    successor: Option<Arc<Book>>,
 }
 
 // === impl Catalog ===
@@ -59,7 +71,7 @@ impl Catalog {
 
     /// The snapshot after this one. What the facts leave as it was is not made again: with thousands of CRDs that
     /// takes tens of milliseconds.
-    fn next(&self, servers: Vec<Knowledge>) -> Self {
+    fn next_of(&self, fleet: Fleet, servers: Vec<Knowledge>) -> Self {
         let with = |wanted: fn(&Knowledge) -> bool| -> ServerSet {
             (0..servers.len()).filter(|index| wanted(&servers[*index])).collect()
         };
@@ -69,16 +81,19 @@ impl Catalog {
             servers.iter().enumerate().filter_map(|(index, known)| Some((index, known.document.as_ref()?)))
         };
         let origins = documents().map(|(index, document)| Origin {
-            name: Arc::clone(&self.fleet.get(index).name),
+            name: Arc::clone(&fleet.get(index).name),
             document: Arc::clone(document),
             believed: servers[index].is_believed_in_documents(),
         });
         let answers = Answers::new(origins.collect(), self.answers.as_deref()).map(Arc::new);
-        let same = self.servers.iter().zip(&servers).all(|(old, new)| match (&old.document, &new.document) {
-            (Some(old), Some(new)) => [Tree::Api, Tree::Apis].into_iter().all(|tree| old.lists_as(new, tree)),
-            (None, None) => true,
-            _ => false,
-        });
+        let same = self.fleet.is_same(&fleet)
+            && self.servers.iter().zip(&servers).all(|(old, new)| match (&old.document, &new.document) {
+                (Some(old), Some(new)) => {
+                    [Tree::Api, Tree::Apis].into_iter().all(|tree| old.lists_as(new, tree))
+                }
+                (None, None) => true,
+                _ => false,
+            });
         let index = if same {
             Arc::clone(&self.index)
         } else {
@@ -89,8 +104,7 @@ impl Catalog {
             }
             Arc::new(index)
         };
-        let (generation, fleet) = (self.generation + 1, self.fleet.clone());
-        Self { generation, fleet, servers, fresh, unknown, answers, index }
+        Self { generation: self.generation + 1, fleet, servers, fresh, unknown, answers, index }
     }
 
     /// Which servers' discovery lists what a request asks for: group, version, resource, scope, subresource
@@ -128,8 +142,52 @@ impl Catalog {
 impl Book {
     /// Nothing is known of anybody.
     pub fn new(fleet: Fleet) -> Self {
-        let first = Catalog::first(fleet);
-        Self { facts: Mutex::new(first.servers.clone()), current: ArcSwap::from_pointee(first) }
+        Self::with(Catalog::first(fleet))
+    }
+
+    fn with(catalog: Catalog) -> Self {
+        let facts = Facts { servers: catalog.servers.clone(), successor: None };
+        Self { facts: Mutex::new(facts), current: ArcSwap::from_pointee(catalog) }
+    }
+
+    /// The book of another fleet, which knows of each server what this one knows of the same. Of one that is
+    /// somewhere else now the document is known, but not whether it is still right; of one that is gone nothing.
+    #[must_use]
+    pub fn succeed(&self, fleet: Fleet) -> Arc<Self> {
+        let mut facts = self.lock();
+        let current = self.current.load();
+        let knowledge = |server: &Arc<Server>| {
+            let Some(number) = current.fleet.position(&server.name) else { return Knowledge::default() };
+            let known = facts.servers[number].clone();
+            if Arc::ptr_eq(current.fleet.get(number), server) { known } else { known.of_somebody_else() }
+        };
+        let servers = fleet.iter().map(knowledge).collect();
+        let next = Arc::new(Self::with(current.next_of(fleet, servers)));
+        facts.successor = Some(Arc::clone(&next));
+        next
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The book that counts: this one, or the last that succeeded it.
+    #[must_use]
+    pub fn latest(self: &Arc<Self>) -> Arc<Self> {
+        let mut book = Arc::clone(self);
+        loop {
+            let Some(next) = book.lock().successor.clone() else { break };
+            book = next;
+        }
+        book
+    }
+
+    /// What is known of a server; nothing of one that is gone.
+    #[must_use]
+    pub fn knowledge(self: &Arc<Self>, server: &Arc<Server>) -> Knowledge {
+        let catalog = self.latest().catalog();
+        let number = catalog.fleet.number(server);
+        number.map(|number| catalog.servers[number].clone()).unwrap_or_default()
     }
 
     /// The current snapshot.
@@ -140,26 +198,32 @@ impl Book {
     /// [`Self::update`] on a blocking thread, for merging takes milliseconds with thousands of CRDs.
     pub async fn write(
         self: &Arc<Self>,
-        server: usize,
+        server: &Arc<Server>,
         change: impl FnOnce(&mut Knowledge) + Send + 'static,
     ) {
-        let book = Arc::clone(self);
-        if tokio::task::spawn_blocking(move || book.update(server, change)).await.is_err() {
+        let (book, server) = (Arc::clone(self), Arc::clone(server));
+        if tokio::task::spawn_blocking(move || book.update(&server, change)).await.is_err() {
             tracing::error!("merging discovery failed; the last catalog stays");
         }
     }
 
-    /// Changes what is known of one server, and publishes a new snapshot if that changed anything.
-    pub fn update(&self, server: usize, change: impl FnOnce(&mut Knowledge)) {
+    /// Changes what is known of one server, and publishes a new snapshot if that changed anything. Nothing happens if
+    /// the server is gone, or another one under the same name.
+    pub fn update(&self, server: &Arc<Server>, change: impl FnOnce(&mut Knowledge)) {
         // The lock spans the publication, so that snapshots come out in the order of their facts.
-        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = facts[server].clone();
-        change(&mut facts[server]);
-        if before.shows_as(&facts[server]) {
-            return;
+        let mut facts = self.lock();
+        if let Some(next) = facts.successor.clone() {
+            drop(facts);
+            return next.update(server, change);
         }
         let current = self.current.load();
-        let next = current.next(facts.clone());
+        let Some(number) = current.fleet.number(server) else { return };
+        let before = facts.servers[number].clone();
+        change(&mut facts.servers[number]);
+        if before.shows_as(&facts.servers[number]) {
+            return;
+        }
+        let next = current.next_of(current.fleet.clone(), facts.servers.clone());
         if !next.conflicts().eq(current.conflicts()) {
             report(&next);
         }

@@ -7,7 +7,10 @@
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
-use tokio::time::{self, Instant};
+use tokio::{
+    task::JoinSet,
+    time::{self, Instant},
+};
 
 use super::{
     catalog::{Book, Knowledge},
@@ -40,8 +43,6 @@ struct Said {
 
 /// Watches one server.
 pub struct Probe {
-    /// Its number.
-    pub number: usize,
     /// The server.
     pub server: Arc<Server>,
     /// Where losses are written down.
@@ -57,9 +58,9 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Starts the task. It ends when the runtime does.
-    pub fn spawn(self) {
-        tokio::spawn(self.run());
+    /// Starts the task, which ends when `tasks` is dropped.
+    pub fn spawn(self, tasks: &mut JoinSet<()>) {
+        tasks.spawn(self.run());
     }
 
     async fn run(self) {
@@ -164,8 +165,8 @@ impl Probe {
     }
 
     async fn write(&self, change: fn(&mut Knowledge)) {
-        self.book.write(self.number, change).await;
-        let freshness = self.book.catalog().servers[self.number].freshness();
+        self.book.write(&self.server, change).await;
+        let freshness = self.book.knowledge(&self.server).freshness();
         self.metrics.discovery.freshness(&self.server.name, freshness.as_str());
     }
 }

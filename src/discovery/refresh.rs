@@ -66,7 +66,6 @@ pub struct Refresh {
 }
 
 struct Task {
-    number: usize,
     server: Arc<Server>,
     book: Arc<Book>,
     fetcher: Fetcher,
@@ -114,9 +113,9 @@ impl Trigger {
 // === impl Refresh ===
 
 impl Refresh {
-    /// Starts the task of one server. It ends when the runtime does.
+    /// Starts the task of one server, which ends when `tasks` is dropped.
     pub fn spawn(
-        number: usize,
+        tasks: &mut JoinSet<()>,
         server: Arc<Server>,
         book: Arc<Book>,
         fetcher: Fetcher,
@@ -127,7 +126,6 @@ impl Refresh {
         let (ask, asked) = mpsc::channel(2);
         let (ended_tx, ended) = watch::channel(0);
         let task = Task {
-            number,
             server,
             book,
             fetcher,
@@ -143,7 +141,7 @@ impl Refresh {
             proven: false,
             next_fetch: (Instant::now(), Trigger::Start),
         };
-        tokio::spawn(task.run());
+        tasks.spawn(task.run());
         Self { ask, ended }
     }
 
@@ -204,7 +202,7 @@ impl Task {
     fn start_pass(&mut self, again: bool) {
         let now = Instant::now();
         self.next_look = now + self.schedule.list_max_age / LOOKS;
-        let Some(document) = self.book.catalog().servers[self.number].document.clone() else { return };
+        let Some(document) = self.known().document else { return };
         if !self.pass.is_empty() || !self.server.health.is_healthy() {
             return;
         }
@@ -222,12 +220,12 @@ impl Task {
 
     /// Publishes what a pass found out, all at once.
     async fn passed(&mut self, Pass { read, broke_off }: Pass) {
-        let Some(document) = self.book.catalog().servers[self.number].document.clone() else { return };
+        let Some(document) = self.known().document else { return };
         let lists = self.ledger.enter(read, &document, Instant::now());
         if lists != *document.lists {
             // Nobody else writes this server's document.
             let document = Arc::new(Document { lists: Arc::new(lists), ..Document::clone(&document) });
-            self.book.write(self.number, |known| known.document = Some(document)).await;
+            self.write(|known| known.document = Some(document)).await;
         }
         if !broke_off {
             // What changed meanwhile.
@@ -241,12 +239,12 @@ impl Task {
             time::sleep_until(last + self.schedule.min_interval).await;
         }
         if trigger == Trigger::RouteNotFound {
-            self.book.write(self.number, Knowledge::doubt).await;
+            self.write(Knowledge::doubt).await;
         }
         // Whoever asked until now is served by this one.
         while self.asked.try_recv().is_ok() {}
         self.ended.send_modify(|count| *count += 1);
-        let known = self.book.catalog().servers[self.number].document.clone();
+        let known = self.known().document;
         let losses = self.server.health.losses();
         let result = self.fetcher.fetch(&self.server, known.as_ref(), self.proven).await;
         self.last_fetch = Some(Instant::now());
@@ -263,10 +261,8 @@ impl Task {
             }
             Err(error) => self.failed(&error, trigger).await,
         }
-        let catalog = self.book.catalog();
-        let freshness = catalog.servers[self.number].freshness();
-        self.metrics.discovery.freshness(&self.server.name, freshness.as_str());
-        self.metrics.discovery.conflicts(catalog.conflicts().count());
+        self.metrics.discovery.freshness(&self.server.name, self.known().freshness().as_str());
+        self.metrics.discovery.conflicts(self.book.catalog().conflicts().count());
         self.metrics.servers.healthy(&self.server.name, self.server.health.is_healthy());
         self.ended.send_modify(|count| *count += 1);
     }
@@ -290,7 +286,7 @@ impl Task {
         if document.is_some() {
             tracing::info!(server = %self.server.name, trigger = trigger.as_str(), ready, "discovery changed");
         }
-        self.book.write(self.number, move |known| known.fetched(document, settled)).await;
+        self.write(move |known| known.fetched(document, settled)).await;
     }
 
     async fn failed(&mut self, error: &FetchError, trigger: Trigger) {
@@ -301,7 +297,16 @@ impl Task {
         );
         self.server.health.fetched(Err(&error));
         self.back_off();
-        self.book.write(self.number, Knowledge::fetch_failed).await;
+        self.write(Knowledge::fetch_failed).await;
+    }
+
+    fn known(&self) -> Knowledge {
+        self.book.knowledge(&self.server)
+    }
+
+    async fn write(&mut self, change: impl FnOnce(&mut Knowledge) + Send + 'static) {
+        self.book = self.book.latest();
+        self.book.write(&self.server, change).await;
     }
 
     fn back_off(&mut self) {

@@ -133,6 +133,14 @@ impl DiscoveryMetrics {
         }
     }
 
+    /// A server is no longer among ours.
+    pub fn forget(&self, server: &ServerName) {
+        for state in FRESHNESS {
+            self.freshness.remove(&Freshness { server: server.clone(), state });
+        }
+        self.last_sync.remove(&Server { server: server.clone() });
+    }
+
     /// We answered 503 instead of acting on an outdated view: `unknown`, `stale` or `route_404`.
     pub fn skipped(&self, reason: &'static str) {
         self.stale_skips.get_or_create(&Skip { reason }).inc();

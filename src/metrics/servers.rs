@@ -93,6 +93,17 @@ impl ServerMetrics {
         self.healthy.get_or_create(&Server { server: server.clone() }).set(i64::from(healthy));
     }
 
+    /// A server is no longer among ours: what it is now is nothing. What was counted stays.
+    pub fn forget(&self, server: &ServerName, classes: impl IntoIterator<Item = &'static str>) {
+        self.healthy.remove(&Server { server: server.clone() });
+        for class in classes {
+            for state in ["live", "draining"] {
+                self.connections.remove(&Connection { server: server.clone(), class, state });
+            }
+            self.streams.remove(&Class { server: server.clone(), class });
+        }
+    }
+
     /// A health probe ended: `ok`, `failed`, or `slow` before either.
     pub fn probed(&self, server: &ServerName, result: &'static str) {
         self.probes.get_or_create(&Probe { server: server.clone(), result }).inc();

@@ -13,7 +13,7 @@ use crate::{
     limits,
     metrics::{Metrics, RequestRecorder},
     proxy::{
-        Proxy,
+        InUse, Proxy,
         headers::AUDIT_ID,
         listener::{Connection, Handler, Turn},
         record::Record,
@@ -22,13 +22,12 @@ use crate::{
 };
 
 /// The proxy with everything around it, ready for a listener.
-pub fn handler(proxy: Arc<Proxy>, access_log: bool) -> Handler {
-    let names = proxy.fleet.iter().map(|server| Arc::clone(&server.name)).collect();
-    let log = Arc::new(Log { metrics: proxy.metrics.clone(), names, access_log });
+pub fn handler(proxy: InUse, access_log: bool) -> Handler {
+    let log = Arc::new(Log { metrics: proxy.load().metrics.clone(), access_log });
     // One future, boxed where it is made: each layer that has one of its own copies all that is inside of it, some
     // kilobytes for every request.
     BoxCloneSyncService::new(service_fn(move |mut request: Request<Body>| {
-        let proxy = Arc::clone(&proxy);
+        let proxy = proxy.load_full();
         with_audit_id(&mut request);
         let mut line = Line::new(&log, &mut request);
         let request = line.count_upload(request);
@@ -83,8 +82,6 @@ async fn guarded(proxy: Arc<Proxy>, request: Request<Body>) -> Response<Body> {
 /// What the lines have in common.
 struct Log {
     metrics: Metrics,
-    /// Servers by number.
-    names: Arc<[Arc<str>]>,
     access_log: bool,
 }
 
@@ -158,8 +155,8 @@ impl Line {
         self.promised = length.and_then(|length| length.to_str().ok()).and_then(|length| length.parse().ok());
         self.recorder.asked(&self.record.verb, self.record.long_running);
         self.recorder.decided(self.record.reason);
-        if let Some(server) = self.record.server {
-            self.recorder.sent_to(Arc::clone(&self.log.names[server]), self.record.class);
+        if let Some(server) = &self.record.server {
+            self.recorder.sent_to(Arc::clone(server), self.record.class);
         }
         self.recorder.answered(self.status);
     }
@@ -208,7 +205,7 @@ impl Drop for Line {
             group = record.group,
             version = record.version,
             resource = record.resource,
-            server = record.server.map(|server| &*self.log.names[server]),
+            server = record.server.as_deref(),
             reason = record.reason,
             attempts = record.attempts,
             status = self.status,

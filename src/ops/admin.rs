@@ -9,7 +9,7 @@
 //! Whoever can reach it can read it, so it listens on loopback, and a browser that was lured to a name which
 //! resolves to loopback is refused by its `Host`. A second listener may show the first three to scrapers.
 
-use std::{collections::VecDeque, convert::Infallible, net::IpAddr, sync::Arc};
+use std::{collections::VecDeque, convert::Infallible, net::IpAddr};
 
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, task::AbortHandle, time};
 
 use super::{metrics, readiness::Readiness};
-use crate::{limits, metrics::ConnectionsNow, proxy::Proxy, servers::Class};
+use crate::{limits, metrics::ConnectionsNow, proxy::InUse, servers::Class};
 
 mod debug;
 
@@ -26,7 +26,7 @@ mod debug;
 #[derive(Clone)]
 pub struct Admin {
     /// For `/debug`.
-    pub proxy: Arc<Proxy>,
+    pub proxy: InUse,
     /// For `/readyz`.
     pub readiness: Readiness,
     /// For `/metrics`.
@@ -85,12 +85,13 @@ impl Admin {
 
     /// Pools know how they are; nobody else keeps count.
     fn count_connections(&self) {
-        for server in self.proxy.fleet.iter() {
+        let proxy = self.proxy.load();
+        for server in proxy.fleet.iter() {
             for class in Class::ALL {
                 let stats = server.connections(class);
                 let now =
                     ConnectionsNow { live: stats.live, draining: stats.draining, streams: stats.in_use };
-                self.proxy.metrics.servers.connections(&server.name, class.as_str(), now);
+                proxy.metrics.servers.connections(&server.name, class.as_str(), now);
             }
         }
     }
@@ -114,9 +115,9 @@ impl Admin {
                 self.count_connections();
                 with_type(self.exposition.render(), metrics::CONTENT_TYPE)
             }
-            ("/debug/servers", Pages::All) => json(&debug::servers(&self.proxy)),
-            ("/debug/catalog", Pages::All) => json(&debug::catalog(&self.proxy)),
-            ("/debug/explain", Pages::All) => match debug::explain(&self.proxy, asked) {
+            ("/debug/servers", Pages::All) => json(&debug::servers(&self.proxy.load())),
+            ("/debug/catalog", Pages::All) => json(&debug::catalog(&self.proxy.load())),
+            ("/debug/explain", Pages::All) => match debug::explain(&self.proxy.load(), asked) {
                 Ok(explanation) => json(&explanation),
                 Err(why) => text(StatusCode::BAD_REQUEST, &format!("{why}\n")),
             },

@@ -4,7 +4,7 @@
 //! passed on and never remembered. A body that comes with the yes is thrown away: nothing that a caller's
 //! request brought back enters the catalog.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header, uri::Scheme};
 use moka::sync::Cache;
@@ -22,7 +22,8 @@ use crate::{
     servers::TokenHash,
 };
 
-/// Who was lately allowed to read what, by a keyed hash.
+/// Who was lately allowed to read what, by a keyed hash. Clones share it.
+#[derive(Clone)]
 pub struct Authorizations(Cache<TokenHash, ()>);
 
 /// What home is asked, as the caller: `GET` of a path.
@@ -72,7 +73,7 @@ impl Proxy {
             let etag = (question.etag)(number);
             let attempt = Attempt { server, rerouted, long_running: false };
             record.attempts += 1;
-            record.server = Some(number);
+            record.server = Some(Arc::clone(&server.name));
             let request = question.request(exchange, etag.as_deref())?;
             let response = match self.send(exchange, attempt, request, record).await {
                 Ok(response) => response,
@@ -132,8 +133,8 @@ impl Proxy {
 
     /// Over everything that the answer may depend on.
     fn authorization_key(&self, path: &str, exchange: &Exchange) -> TokenHash {
-        let home = exchange.home.to_be_bytes();
-        let mut parts: Vec<&[u8]> = vec![&home, path.as_bytes(), exchange.caller.kind().as_bytes()];
+        let home = self.fleet.get(exchange.home).name.as_bytes();
+        let mut parts: Vec<&[u8]> = vec![home, path.as_bytes(), exchange.caller.kind().as_bytes()];
         match &exchange.caller {
             Caller::FrontProxy(user) | Caller::Certificate(user) => {
                 parts.extend([user.name.as_bytes(), user.uid.as_bytes()]);

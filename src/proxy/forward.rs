@@ -102,7 +102,7 @@ impl Proxy {
             let replayable = next.body().is_end_stream();
             let attempt = Attempt { server, rerouted, long_running: info.is_long_running() };
             record.attempts += 1;
-            record.server = Some(number);
+            record.server = Some(Arc::clone(&server.name));
             let response = match self.send(&exchange, attempt, next, record).await {
                 Ok(response) => response,
                 Err(Failure::Refused(status)) => return Err(status),

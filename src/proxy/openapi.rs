@@ -1,5 +1,7 @@
 //! OpenAPI: the index and what no server has whole is answered here, everything else is sent on to who has it.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, Method, Response, StatusCode, header};
 
 use super::{
@@ -193,7 +195,7 @@ impl Proxy {
                 authorized = true;
             }
             record.attempts += 1;
-            record.server = Some(number);
+            record.server = Some(Arc::clone(&server.name));
             let attempt = Attempt { server, rerouted, long_running: false };
             let sending = self.send(exchange, attempt, exchange.request(body::empty()), record);
             // A peer that has more does not keep those from answering who have less.

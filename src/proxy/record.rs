@@ -1,5 +1,7 @@
 //! What became of a request, for its access line and its metrics. Holds no credential (I12).
 
+use std::sync::Arc;
+
 use http::StatusCode;
 
 use super::{caller::Caller, route::Reason};
@@ -24,8 +26,8 @@ pub struct Record {
     pub resource: String,
     /// Why it went where it went.
     pub reason: &'static str,
-    /// The server that answered, by number.
-    pub server: Option<usize>,
+    /// The server that answered.
+    pub server: Option<Arc<str>>,
     /// The class of the connection to it.
     pub class: &'static str,
     /// How many servers it was sent to.

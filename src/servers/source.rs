@@ -74,6 +74,16 @@ impl Fleet {
         self.0.binary_search_by(|server| server.name.as_ref().cmp(name)).ok()
     }
 
+    /// The number of this very server, and not of another one that has its name.
+    pub fn number(&self, server: &Arc<Server>) -> Option<usize> {
+        self.position(&server.name).filter(|number| Arc::ptr_eq(self.get(*number), server))
+    }
+
+    /// Whether both are made of the same servers.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().zip(other.iter()).all(|(one, other)| Arc::ptr_eq(one, other))
+    }
+
     /// All of them.
     pub fn all(&self) -> ServerSet {
         (0..self.len()).collect()

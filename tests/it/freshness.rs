@@ -58,8 +58,8 @@ async fn i7_no_way_of_failing_takes_away_what_was_known() {
     }
     for (name, _) in ways {
         proxy.until_it_is(name, Stale).await;
-        let known = proxy.app.proxy.book.catalog();
-        let number = proxy.app.proxy.fleet.position(name).unwrap();
+        let known = proxy.app.proxy.load().book.catalog();
+        let number = proxy.app.proxy.load().fleet.position(name).unwrap();
         assert!(known.servers[number].document.is_some(), "{name}");
         let error = proxy.target(name).health.last_error().unwrap();
         assert!(!error.is_empty(), "{name}");

@@ -189,7 +189,7 @@ async fn requests_beyond_the_cap_in_flight_are_429_and_watches_and_masters_do_no
         assert_eq!(status, 200);
     });
     assert_eq!((one.as_u16(), two.as_u16()), (200, 200));
-    eventually("seats come back", || proxy.app.proxy.seats.taken() == 0).await;
+    eventually("seats come back", || proxy.app.proxy.load().seats.taken() == 0).await;
     assert_eq!(jane.get("/version").await.status, 200);
 }
 

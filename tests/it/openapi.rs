@@ -299,7 +299,7 @@ async fn what_a_server_serves_anew_is_there_when_discovery_has_it() {
     assert!(!index(&admin).await.contains_key("apis/new/v1"));
     let before = admin.get("/openapi/v2").await;
     b.serve("apis/new/v1", &["things"]);
-    let catalog = || scene.proxy.app.proxy.book.catalog();
+    let catalog = || scene.proxy.app.proxy.load().book.catalog();
     let generation = catalog().generation;
     eventually("the catalog is another", || catalog().generation > generation).await;
     let address = index(&admin).await["apis/new/v1"].clone();
@@ -387,7 +387,7 @@ async fn memory_is_given_back_when_nobody_asks() {
     .await;
     let admin = scene.admin().await;
     assert_eq!(admin.get("/openapi/v2").await.status, 200);
-    let library = &scene.proxy.app.proxy.library;
+    let library = Arc::clone(&scene.proxy.app.proxy.load().library);
     assert!(library.state(0).bytes > 2000);
     eventually("the documents are given up", || {
         library.sweep();

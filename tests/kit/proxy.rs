@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use kube_peer_proxy::app::{App, Listeners};
 use kube_peer_proxy::config::{Config, ServeArgs};
@@ -217,20 +218,21 @@ impl Proxy {
     }
 
     pub fn freshness(&self, name: &str) -> Freshness {
-        self.app.proxy.book.catalog().servers[self.position(name)].freshness()
+        self.app.proxy.load().book.catalog().servers[self.position(name)].freshness()
     }
 
     pub async fn until_it_is(&self, name: &str, wanted: Freshness) {
         eventually(&format!("{name} is {wanted:?}"), || self.freshness(name) == wanted).await;
     }
 
-    pub fn target(&self, name: &str) -> &Server {
-        self.app.proxy.fleet.get(self.position(name))
+    pub fn target(&self, name: &str) -> Arc<Server> {
+        Arc::clone(self.app.proxy.load().fleet.get(self.position(name)))
     }
 
     /// What is only in the unaggregated lists of every server has been read and published: for who counts catalogs.
     pub async fn until_lists_are_read(&self) {
-        let book = &self.app.proxy.book;
+        let proxy = self.app.proxy.load_full();
+        let book = &proxy.book;
         let read = |known: &Knowledge| {
             known.document.as_ref().is_some_and(|document| !document.lists.addresses.is_empty())
         };
@@ -238,7 +240,7 @@ impl Proxy {
     }
 
     pub async fn until_healthy(&self, name: &str, healthy: bool) {
-        let health = &self.target(name).health;
+        let health = Arc::clone(&self.target(name).health);
         eventually(&format!("{name} healthy: {healthy}"), || health.is_healthy() == healthy).await;
     }
 
@@ -248,6 +250,6 @@ impl Proxy {
     }
 
     fn position(&self, name: &str) -> usize {
-        self.app.proxy.fleet.position(name).unwrap()
+        self.app.proxy.load().fleet.position(name).unwrap()
     }
 }

@@ -49,7 +49,8 @@ pub(super) fn check(stage: &Stage, mode: Mode, sent: &[u8], answer: &[u8]) {
             "what a server cannot read was sent on: {at_home:?} {at_peer:?}"
         );
     }
-    let (fleet, catalog) = (&stage.app.proxy.fleet, stage.app.proxy.book.catalog());
+    let proxy = stage.app.proxy.load_full();
+    let (fleet, catalog) = (&proxy.fleet, proxy.book.catalog());
     assert_eq!(fleet.healthy(), fleet.all(), "no client can make us distrust a server");
     assert!(catalog.unknown.is_empty(), "no client can make us doubt what a server serves");
 }

@@ -12,7 +12,7 @@ pub enum Freshness {
     Unknown,
     /// Contact is confirmed, and nothing said that the document changed since the last good fetch.
     Fresh,
-    /// Contact is lost, or the last fetch failed.
+    /// Contact is lost, the last fetch failed, or the server left and was not forgotten yet.
     Stale,
 }
 
@@ -23,6 +23,8 @@ pub struct Knowledge {
     pub document: Option<Arc<Document>>,
     /// Contact is lost.
     pub lost: bool,
+    /// Whoever says which servers there are no longer names it: it left, for its upgrade maybe.
+    pub departed: bool,
     /// How the last fetch ended, if what it brought is still to be believed.
     pub fetch: Fetch,
 }
@@ -48,7 +50,7 @@ pub enum Fetch {
 impl Knowledge {
     /// How far to trust it.
     pub fn freshness(&self) -> Freshness {
-        match (self.fetch, self.lost) {
+        match (self.fetch, self.is_away()) {
             (Fetch::Never | Fetch::Due | Fetch::Overdue, _) => Freshness::Unknown,
             (Fetch::Good, false) => Freshness::Fresh,
             (Fetch::Good, true) | (Fetch::Failed, _) => Freshness::Stale,
@@ -58,7 +60,7 @@ impl Knowledge {
     /// Whether its group-versions are Current in documents. A server that is only being asked again stays so
     /// until that fails: clients drop a Stale group-version whole, and a moment's doubt is no reason for that.
     pub(super) fn is_believed_in_documents(&self) -> bool {
-        !self.lost && matches!(self.fetch, Fetch::Good | Fetch::Due)
+        !self.is_away() && matches!(self.fetch, Fetch::Good | Fetch::Due)
     }
 
     /// Whether the other would make the same catalog.
@@ -71,6 +73,15 @@ impl Knowledge {
         same_document
             && self.freshness() == other.freshness()
             && self.is_believed_in_documents() == other.is_believed_in_documents()
+    }
+
+    fn is_away(&self) -> bool {
+        self.lost || self.departed
+    }
+
+    /// What is known of a server's name when another process answers to it: it may serve the same.
+    pub(super) fn of_somebody_else(self) -> Self {
+        Self { document: self.document, departed: self.departed, ..Self::default() }
     }
 
     /// Contact is lost: nothing is confirmed any more.

@@ -17,7 +17,7 @@ use crate::{
     discovery::catalog::Catalog,
     metrics::GaugeGuard,
     proxy::{caller::Credentials, home::Home, policy::Policy},
-    servers::source::Fleet,
+    servers::{Server, source::Fleet},
 };
 
 /// One client connection; every request on it finds it in its extensions.
@@ -28,8 +28,8 @@ pub struct Connection {
     chain: Option<Vec<CertificateDer<'static>>>,
     /// What the chain is worth, and under which generation of the policy that was found out.
     judged: ArcSwapOption<(u64, Credentials)>,
-    /// The number of the home plus one; 0 while there is none.
-    home: AtomicUsize,
+    /// A front's choice, as long as it is a good one.
+    home: ArcSwapOption<Server>,
     /// Requests that were begun.
     begun: AtomicU64,
     /// Those of them that are not finished.
@@ -63,7 +63,7 @@ impl Connection {
             remote,
             chain: chain.map(owned).filter(|chain| !chain.is_empty()),
             judged: ArcSwapOption::empty(),
-            home: AtomicUsize::new(0),
+            home: ArcSwapOption::empty(),
             begun: AtomicU64::new(0),
             turns: AtomicUsize::new(0),
             last_turn: Mutex::new(Instant::now()),
@@ -85,9 +85,12 @@ impl Connection {
 
     /// The home of the next request.
     pub fn home(&self, home: Home, fleet: &Fleet, catalog: &Catalog) -> usize {
-        let last = self.home.load(Ordering::Relaxed).checked_sub(1);
+        let last = self.home.load();
+        let last = last.as_ref().and_then(|server| fleet.number(server));
         let chosen = home.choose(last, fleet, catalog);
-        self.home.store(chosen + 1, Ordering::Relaxed);
+        if last != Some(chosen) {
+            self.home.store(Some(Arc::clone(fleet.get(chosen))));
+        }
         chosen
     }
 

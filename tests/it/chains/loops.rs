@@ -86,9 +86,9 @@ async fn i3_proxies_that_point_at_each_other_end_in_a_404_after_one_reroute() {
 
 /// Has a proxy fetch what a server says of itself.
 async fn learn(proxy: &crate::kit::Proxy, server: &str) {
-    let number = proxy.app.proxy.fleet.position(server).unwrap();
+    let number = proxy.app.proxy.load().fleet.position(server).unwrap();
     let trigger = kube_peer_proxy::discovery::refresh::Trigger::Changed;
-    proxy.app.proxy.refresh[number].ask_and_wait(trigger).await;
+    proxy.app.proxy.load().refresh[number].ask_and_wait(trigger).await;
 }
 
 #[tokio::test]

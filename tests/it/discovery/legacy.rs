@@ -29,7 +29,7 @@ async fn admin(proxy: &Proxy) -> Client {
 /// Waits until what only unaggregated lists say was read of everybody: that comes behind the documents.
 async fn until_lists_are_known(proxy: &Proxy) {
     eventually("everybody's lists", || {
-        let catalog = proxy.app.proxy.book.catalog();
+        let catalog = proxy.app.proxy.load().book.catalog();
         catalog.servers.iter().all(|known| {
             let lists = &known.document.as_ref().unwrap().lists;
             let hashed = |name: &str| lists.hashes.contains_key(name);
@@ -167,8 +167,7 @@ async fn cbor_is_offered_where_home_has_it() {
     let cbor = ("accept", "application/cbor");
     assert_eq!(admin.get_with("/apis", cbor).await.status, 406);
     for (server, status) in [("v136", 406), ("v132", 200)] {
-        let number = proxy.app.proxy.fleet.position(server).unwrap();
-        proxy.app.proxy.book.update(number, |known| {
+        proxy.app.proxy.load().book.update(&proxy.target(server), |known| {
             let mut document = (**known.document.as_ref().unwrap()).clone();
             document.cbor = true;
             known.document = Some(document.into());

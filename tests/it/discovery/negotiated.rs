@@ -25,7 +25,7 @@ async fn the_etag_is_the_same_in_every_encoding_and_version() {
     let cluster = Cluster::start(&[V1_32, V1_36]).await;
     let proxy = cluster.proxy().home("v132").start().await;
     let admin = admin(&proxy).await;
-    let catalog = proxy.app.proxy.book.catalog();
+    let catalog = proxy.app.proxy.load().book.catalog();
     for (path, tree) in [("/api", Tree::Api), ("/apis", Tree::Apis)] {
         let etag = admin.get_with(path, V2).await.header("etag").to_owned();
         let list = catalog.answers.as_ref().unwrap().list(tree);

@@ -217,7 +217,8 @@ async fn i7_a_server_that_starts_is_not_believed_until_it_says_that_it_is_ready(
         let old = Old::start("old", form, &groups(&full[..1])).await;
         old.is_ready(false);
         let proxy = ProxyBuilder::new().server("old", old.address()).home("old").unready().start().await;
-        let fetches = || proxy.app.proxy.refresh[0].ask_and_wait(Trigger::Changed);
+        let refresh = proxy.app.proxy.load().refresh[0].clone();
+        let fetches = || refresh.ask_and_wait(Trigger::Changed);
         for _ in 0..3 {
             fetches().await;
             assert_eq!(proxy.freshness("old"), Unknown, "{form:?}");

@@ -292,18 +292,18 @@ pub(super) fn find<'a>(
 // === What the proxy knows ===
 
 pub(super) fn known(proxy: &Proxy, name: &str) -> Arc<Document> {
-    let number = proxy.app.proxy.fleet.position(name).unwrap();
-    proxy.app.proxy.book.catalog().servers[number].document.clone().unwrap()
+    let number = proxy.app.proxy.load().fleet.position(name).unwrap();
+    proxy.app.proxy.load().book.catalog().servers[number].document.clone().unwrap()
 }
 
 pub(super) fn generation(proxy: &Proxy) -> u64 {
-    proxy.app.proxy.book.catalog().generation
+    proxy.app.proxy.load().book.catalog().generation
 }
 
 /// Fetches a server's discovery now.
 pub(super) async fn fetch(proxy: &Proxy, name: &str) {
-    let number = proxy.app.proxy.fleet.position(name).unwrap();
-    proxy.app.proxy.refresh[number].ask_and_wait(Trigger::Changed).await;
+    let number = proxy.app.proxy.load().fleet.position(name).unwrap();
+    proxy.app.proxy.load().refresh[number].ask_and_wait(Trigger::Changed).await;
 }
 
 pub(super) fn hash(proxy: &Proxy, name: &str, group_version: &str, resource: &str) -> Option<String> {

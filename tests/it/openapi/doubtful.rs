@@ -102,7 +102,7 @@ async fn i8_what_discovery_lists_and_an_index_from_before_does_not_is_503() {
     index(&admin).await;
     b.fail_at("/openapi/v3", Some(Fault::Status(500)));
     b.serve("apis/new/v1", &["things"]);
-    let catalog = || scene.proxy.app.proxy.book.catalog();
+    let catalog = || scene.proxy.app.proxy.load().book.catalog();
     let generation = catalog().generation;
     eventually("the catalog is another", || catalog().generation > generation).await;
     let target = "/openapi/v3/apis/new/v1";
@@ -196,7 +196,7 @@ async fn what_came_for_somebody_who_is_gone_counts_as_what_it_weighs() {
         (scene.proxy.metric("kube_peer_proxy_openapi_fetches_total", &labels).await >= 1.0).then_some(())
     })
     .await;
-    let library = &scene.proxy.app.proxy.library;
+    let library = Arc::clone(&scene.proxy.app.proxy.load().library);
     eventually("it is given up", || {
         library.sweep();
         library.state(1).bytes == 0

@@ -73,7 +73,7 @@ impl Chain {
         for proxy in [&self.near, &self.far] {
             proxy.until_all_are_healthy().await;
             eventually("everything is known", async || {
-                let catalog = proxy.app.proxy.book.catalog();
+                let catalog = proxy.app.proxy.load().book.catalog();
                 catalog.servers.iter().all(|server| server.freshness() == Freshness::Fresh).then_some(())
             })
             .await;
@@ -193,7 +193,8 @@ async fn discovery_is_the_same_at_both_own_where_asked_for_and_without_echoes() 
         assert_eq!(reply.status, 200, "{}", reply.text());
         until_both(false).await;
         // It does not come back with the next rounds of each asking the other.
-        let generations = || [&chain.near, &chain.far].map(|proxy| proxy.app.proxy.book.catalog().generation);
+        let generations =
+            || [&chain.near, &chain.far].map(|proxy| proxy.app.proxy.load().book.catalog().generation);
         let before = generations();
         tokio::time::sleep(std::time::Duration::from_secs(3)).await;
         until_both(false).await;

@@ -1,6 +1,7 @@
 //! Our proxy before real servers, built as `serve` builds it.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use kube_peer_proxy::{
     app::{App, Listeners},
@@ -87,7 +88,8 @@ impl Proxy {
 
     pub(crate) async fn until_all_are_healthy(&self) {
         eventually("every server is healthy", async || {
-            let mut servers = self.app.proxy.fleet.iter();
+            let proxy = self.app.proxy.load_full();
+            let mut servers = proxy.fleet.iter();
             servers.all(|server| server.health.is_healthy()).then_some(())
         })
         .await;
@@ -116,8 +118,9 @@ impl Proxy {
         self.dial(who).connect().await.unwrap()
     }
 
-    pub(crate) fn server(&self, name: &str) -> &Server {
-        self.app.proxy.fleet.iter().find(|server| &*server.name == name).unwrap()
+    pub(crate) fn server(&self, name: &str) -> Arc<Server> {
+        let fleet = self.app.proxy.load().fleet.clone();
+        Arc::clone(fleet.get(fleet.position(name).unwrap()))
     }
 
     /// The connections of one class to one server.
