@@ -14,7 +14,10 @@ use std::{
 };
 
 use http::Method;
-use kube_peer_proxy::{api::media_type::{ACCEPT_NOPEER, ACCEPT_V2}, embedded::Recorded};
+use kube_peer_proxy::{
+    api::media_type::{ACCEPT_NOPEER, ACCEPT_V2},
+    embedded::Recorded,
+};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -143,7 +146,8 @@ impl Side {
 
     async fn knows(&self, way: std::net::SocketAddr) -> bool {
         let asked = async {
-            let client = super::kit::client::Dial::new(&self.cluster.files, way, Who::Admin).connect().await?;
+            let client =
+                super::kit::client::Dial::new(&self.cluster.files, way, Who::Admin).connect().await?;
             let policy = client.call(Method::GET, &format!("{POLICIES}/one"), &[], "".into()).await?;
             let apis = client.get_with("/apis", &[("accept", ACCEPT_V2)]).await?;
             std::io::Result::Ok(
@@ -258,7 +262,9 @@ async fn no_controller_concludes_that_something_is_gone_while_servers_are_upgrad
     table.during("A is upgraded", sides, async |side| side.upgrade("a", binaries).await).await;
     table.during("all are 1.36", sides, async |_| seconds(5).await).await;
 
-    say!("| | native 1.36, TCP balancer | kube-peer-proxy, front | kube-peer-proxy, sidecar |\n| --- | --- | --- | --- |");
+    say!(
+        "| | native 1.36, TCP balancer | kube-peer-proxy, front | kube-peer-proxy, sidecar |\n| --- | --- | --- | --- |"
+    );
     let sums = ["native 1.36", "front", "sidecar"].map(|name| table.sum(name));
     let line = |what: &str, figure: fn(&Counts) -> u32| {
         let [native, front, sidecar] = sums.each_ref().map(figure);

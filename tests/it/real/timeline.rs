@@ -25,7 +25,7 @@ use super::{
 };
 use cell::{Cell, strip};
 use column::Column;
-use look::Notes;
+use look::{Listed, Notes};
 
 /// Whether CRDs are known by their events, so that a server that is away brings none back.
 const CRD_EVENTS: bool = false;
@@ -109,9 +109,8 @@ fn has_flag(name: &str) -> bool {
 async fn restarted(column: &Column, remember: bool) -> Arc<Column> {
     let folder = column.cluster.files.path("remembered");
     std::fs::create_dir_all(&folder).unwrap();
-    let environment = |name: &str| {
-        (remember && name == "KUBE_PEER_PROXY_DISCOVERY_CACHE_DIR").then(|| folder.clone())
-    };
+    let environment =
+        |name: &str| (remember && name == "KUBE_PEER_PROXY_DISCOVERY_CACHE_DIR").then(|| folder.clone());
     let pair = [("a", "a"), ("b", "b")];
     let here = (Ipv4Addr::LOCALHOST, 0).into();
     let proxy = Proxy::launch_in(column.cluster, here, &pair, Some("a"), |_| (), &environment).await;
@@ -140,10 +139,15 @@ async fn whatever_happens_to_b_we_never_deny_what_exists() {
     both(&mut table, columns, episodes::shut_down).await;
     let apis = episodes::apis_fails(&ours).await;
     table.add(
-        vec![("`/apis` of B fails while `/api` works", not_applicable("nothing stands between native peers"), None)],
+        vec![(
+            "`/apis` of B fails while `/api` works",
+            not_applicable("nothing stands between native peers"),
+            None,
+        )],
         vec![apis],
     );
-    let elsewhere = "paused time, in the tests of this product's discovery; the machine's clock is not ours to turn";
+    let elsewhere =
+        "paused time, in the tests of this product's discovery; the machine's clock is not ours to turn";
     table.add(
         vec![("the clock jumps", not_applicable("not tried"), None)],
         vec![("the clock jumps", not_applicable(elsewhere), None)],
@@ -155,8 +159,33 @@ async fn whatever_happens_to_b_we_never_deny_what_exists() {
         rows.map(|row| (row.event, cell(row).wrong.clone())).collect()
     };
     let (theirs, of_ours) = (wrong(|row| &row.native), wrong(|row| &row.ours));
-    say!("wrong cells: {} native, {} ours; {:.0} s", theirs.len(), of_ours.len(), begun.elapsed().as_secs_f32());
+    say!(
+        "wrong cells: {} native, {} ours; {:.0} s",
+        theirs.len(),
+        of_ours.len(),
+        begun.elapsed().as_secs_f32()
+    );
     native.cluster.kill_all();
     all.cluster.kill_all();
     assert!(of_ours.is_empty(), "{of_ours:#?}");
+}
+
+/// Takes six minutes, so only with `KPP_GHOST=1`. The table has its native figure from here, as a footnote.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_crd_does_not_come_back_after_minutes() {
+    if std::env::var_os("KPP_GHOST").is_none_or(|asked| asked != "1") {
+        return;
+    }
+    let (binaries, ..) = &fleet!(fleets::killer(&[V1_36]).await);
+    let pair = &SERVERS[..2];
+    let (native, ours) = tokio::join!(Column::native(binaries, pair), Column::ours(binaries, pair));
+    let (native_seen, ours_seen) = tokio::join!(episodes::ghost(&native), episodes::ghost(&ours));
+    for (who, seen) in [("native", &native_seen), ("ours", &ours_seen)] {
+        let seen: Vec<_> = seen.iter().map(|(at, listed)| format!("{at:.0} s {listed:?}")).collect();
+        say!("a CRD is deleted, {who}: {}", seen.join(", "));
+    }
+    native.cluster.kill_all();
+    ours.cluster.kill_all();
+    assert_eq!(ours_seen.last().map(|(_, listed)| *listed), Some(Listed::Vanished));
+    assert!(ours_seen.len() <= 2, "{ours_seen:?}");
 }

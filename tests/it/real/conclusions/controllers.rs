@@ -33,8 +33,10 @@ const PAUSE: Duration = Duration::from_millis(80);
 const ROUNDS_PER_CONNECTION: u32 = 12;
 
 /// Owners that exist, and lists in a namespace that hold them; those of policies only once there are any.
-const OWNERS: [&str; 2] =
-    ["/api/v1/namespaces/default/configmaps/one", "/apis/stories.example.com/v1/namespaces/default/tales/one"];
+const OWNERS: [&str; 2] = [
+    "/api/v1/namespaces/default/configmaps/one",
+    "/apis/stories.example.com/v1/namespaces/default/tales/one",
+];
 const LISTS: [&str; 3] = [
     "/api/v1/namespaces/default/configmaps",
     "/apis/stories.example.com/v1/namespaces/default/tales",
@@ -114,7 +116,8 @@ impl Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { lookups, documents, lists, owners_denied, hidden, emptied, unavailable, broken, .. } = self;
+        let Self { lookups, documents, lists, owners_denied, hidden, emptied, unavailable, broken, .. } =
+            self;
         let odd: u32 = self.odd.values().sum();
         write!(
             f,

@@ -69,6 +69,7 @@ impl Between {
             while let Ok((tcp, _)) = listener.accept().await {
                 let (acceptor, way) = (acceptor.clone(), Arc::clone(&way));
                 let mut changes = way.broken.clone();
+                changes.mark_unchanged();
                 connections.spawn(async move {
                     let Ok(tls) = acceptor.accept(tcp).await else { return };
                     let service = service_fn(move |request| {

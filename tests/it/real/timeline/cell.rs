@@ -2,12 +2,10 @@
 
 use std::fmt;
 
-use super::look::{Answer, At, Listed, Notes, WatchEnd};
+use super::look::{Answer, At, Listed, Notes, SLOW, WatchEnd};
 
 /// A hung server is declared dead after 10 s, and a busy machine takes its time.
 const HANGS_AT_MOST: f32 = 13.;
-/// An answer that took longer is worth mentioning.
-const SLOW: f32 = 2.;
 
 /// Made of statements; wrong ones are bold.
 #[derive(Clone, Debug, Default)]
@@ -85,8 +83,7 @@ impl Cell {
     pub(super) fn freshness(&mut self, notes: &Notes) {
         let kinds = kinds(&notes.freshness);
         if !kinds.is_empty() {
-            let each: Vec<_> =
-                kinds.iter().map(|(what, seen)| format!("{what} {}", times(seen))).collect();
+            let each: Vec<_> = kinds.iter().map(|(what, seen)| format!("{what} {}", times(seen))).collect();
             self.say(format!("B is {}", each.join(", ")));
         }
     }

@@ -21,10 +21,14 @@ pub(super) const GROUP: &str = "batch";
 pub(super) const VERSION: &str = "v1";
 pub(super) const RESOURCE: &str = "cronjobs";
 pub(super) const LIST: &str = "/apis/batch/v1/namespaces/default/cronjobs";
-const WATCH: &str = "/apis/batch/v1/cronjobs?watch=1&allowWatchBookmarks=true";
+/// Without bookmarks: with an etcd that cannot report progress, kube-apiserver would end it at once.
+const WATCH: &str = "/apis/batch/v1/cronjobs?watch=1&resourceVersion=0";
 
 /// Between two requests, and between two looks at discovery.
 const EVERY: Duration = Duration::from_millis(500);
+
+/// An answer that takes longer is worth mentioning, in seconds.
+pub(super) const SLOW: f32 = 2.;
 
 /// What the request for B's resource was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,11 +139,12 @@ impl Look {
         self.begun.elapsed().as_secs_f32()
     }
 
-    /// What was seen so far; requests without an answer took until now.
+    /// What was seen so far; requests without an answer took until now, and just sent ones do not count.
     pub(super) fn seen(&self) -> Notes {
         let (mut notes, now) = (self.notes.lock().unwrap().clone(), self.now());
         let pending = notes.answers.iter_mut().filter(|answer| answer.what == Answer::Pending);
         pending.for_each(|answer| answer.took = now - answer.at);
+        notes.answers.retain(|answer| answer.what != Answer::Pending || answer.took > SLOW);
         notes
     }
 
