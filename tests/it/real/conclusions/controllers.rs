@@ -28,7 +28,7 @@ const ACCEPT: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDis
                       application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
 const CLIENTS: [Who; 2] = [Who::Admin, Who::AdminToken];
 /// Between two rounds of a client, so that two cores are enough.
-const PAUSE: Duration = Duration::from_millis(80);
+const PAUSE: Duration = Duration::from_millis(40);
 /// Rounds until a client connects anew, so that it meets every server behind a balancer.
 const ROUNDS_PER_CONNECTION: u32 = 12;
 
