@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::Method;
+use kube_peer_proxy::api::media_type::ACCEPT_V2;
 use serde_json::{Value, json};
 
 use super::super::kit::{
@@ -115,6 +116,24 @@ impl Column {
         let path = format!("{CRDS}/{plural}.{plural}.{STORIES}");
         let gone = self.at_a(Method::DELETE, &path, &Value::Null).await;
         assert_eq!(gone.status, 200, "{}", gone.text());
+    }
+
+    /// Whether B is known with these CRDs: they are what could come back. Natively A's word must do, which counts for
+    /// everybody's CRDs.
+    pub(super) async fn b_is_known_with(&self, plurals: &[&str]) -> bool {
+        let group_versions = match &self.proxy {
+            Some(proxy) => proxy.admin("/debug/catalog").await["groupVersions"].clone(),
+            None => {
+                let a = self.cluster.direct("a", Who::Admin).await;
+                let apis = a.get_with("/apis", &[("accept", ACCEPT_V2)]).await.unwrap();
+                let listed = |plural: &&str| apis.lists(&format!("{plural}.{STORIES}"), "v1", plural);
+                return plurals.iter().all(listed);
+            }
+        };
+        plurals.iter().all(|plural| {
+            let by = &group_versions[format!("{plural}.{STORIES}/v1")][*plural];
+            by.as_array().is_some_and(|servers| servers.iter().any(|server| server == "b"))
+        })
     }
 
     /// Ours only: the 503s that we gave because our view was outdated.

@@ -149,14 +149,9 @@ pub(super) async fn killed(column: Arc<Column>) -> Vec<Told> {
     column.define("tales", "Tale", &["v1"]).await;
     column.define("plots", "Plot", &["v1"]).await;
     let begun = Instant::now();
-    while begun.elapsed() < PATIENCE
-        && (lists(&column, "tales", "v1").await != Some(Listed::Current)
-            || lists(&column, "plots", "v1").await != Some(Listed::Current))
-    {
+    while begun.elapsed() < CRD_IS_KNOWN && !column.b_is_known_with(&["tales", "plots"]).await {
         sleep(Duration::from_millis(100)).await;
     }
-    // So that B's document has them, for us and for the native proxy.
-    seconds(3).await;
 
     let skips = column.skips().await;
     let look = Look::start(&column, true).await;
