@@ -69,6 +69,7 @@ class Stage:
         ready = lambda: get(f"http://127.0.0.1:{admin}/readyz")[0] == 200
         wait_for("kube-peer-proxy's /readyz", ready, process)
         process.url, process.ca = f"https://127.0.0.1:{port}", pem("ca.crt")
+        process.admin = f"http://127.0.0.1:{admin}"
         return process
 
     def haproxy(self, name, server, front="h2,http/1.1"):

@@ -10,6 +10,7 @@
 mod admission;
 mod chains;
 mod clients;
+mod conclusions;
 mod everyone;
 mod failures;
 mod fleets;
@@ -20,6 +21,7 @@ mod native;
 mod proxied;
 mod resize;
 mod starting;
+mod timeline;
 mod tunnels;
 mod watch_checker;
 mod watches;

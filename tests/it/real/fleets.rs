@@ -137,6 +137,14 @@ pub(super) async fn mortals() -> Result<Fleet<(MutexGuard<'static, ()>, Peace)>,
     Ok(Fleet { cluster, binaries, _guard: (killer, MACHINE.read().await) })
 }
 
+/// For who starts and kills servers of his own, one at a time.
+pub(super) async fn killer(
+    versions: &[Version],
+) -> Result<(&'static Binaries, MutexGuard<'static, ()>, Peace), String> {
+    let binaries = Binaries::with(versions)?;
+    Ok((binaries, KILLER.lock().await, MACHINE.read().await))
+}
+
 /// The same, with the machine to oneself.
 pub(super) async fn mortals_alone() -> Result<Fleet<(MutexGuard<'static, ()>, Quiet)>, String> {
     let killer = KILLER.lock().await;

@@ -85,6 +85,11 @@ impl Cluster {
         self.servers.iter().find(|server| server.name == name).unwrap()
     }
 
+    /// SIGKILL for all its API servers: nobody needs them any more.
+    pub(crate) fn kill_all(&self) {
+        self.servers.iter().for_each(ApiServer::kill);
+    }
+
     /// Its kubelet; started, at this address, by the first who asks.
     pub(crate) async fn kubelet(&self, binaries: &Binaries, address: Ipv4Addr) -> Result<&Kubelet, String> {
         self.kubelet.get_or_try_init(|| Kubelet::start(self, binaries, address)).await

@@ -45,6 +45,18 @@ impl Proxy {
         home: Option<&str>,
         change: impl FnOnce(&mut ServeArgs),
     ) -> Self {
+        Self::launch_in(cluster, address, servers, home, change, &|_| None).await
+    }
+
+    /// In this environment.
+    pub(crate) async fn launch_in(
+        cluster: &'static Cluster,
+        address: SocketAddr,
+        servers: &[(&str, &str)],
+        home: Option<&str>,
+        change: impl FnOnce(&mut ServeArgs),
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Self {
         let file = |name: &str| Some(cluster.files.path(name));
         let url = |(named, server): &(&str, &str)| format!("{named}={}", cluster.server(server).url());
         let mut args = ServeArgs {
@@ -63,7 +75,7 @@ impl Proxy {
             ..ServeArgs::default()
         };
         change(&mut args);
-        let loaded = Config::load_with(&args, &|_| None).unwrap();
+        let loaded = Config::load_with(&args, environment).unwrap();
         let clients = vec![TcpListener::bind(address).await.unwrap()];
         let admin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let listeners = Listeners { clients, admin, metrics: None };
@@ -116,8 +128,19 @@ impl Proxy {
         self.server(server).connections(class)
     }
 
-    /// One of the admin pages.
+    /// One of the admin pages that are JSON.
     pub(crate) async fn admin(&self, path: &str) -> Value {
+        serde_json::from_slice(&self.page(path).await).unwrap()
+    }
+
+    /// The sum of all metrics whose lines begin like this.
+    pub(crate) async fn metric(&self, begins: &str) -> f64 {
+        let text = self.page("/metrics").await;
+        let lines = std::str::from_utf8(&text).unwrap().lines().filter(|line| line.starts_with(begins));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    async fn page(&self, path: &str) -> bytes::Bytes {
         let tcp = tokio::net::TcpStream::connect(self.app.admin).await.unwrap();
         let io = hyper_util::rt::TokioIo::new(tcp);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
@@ -125,7 +148,7 @@ impl Proxy {
         let request = http::Request::get(path).header("host", self.app.admin.to_string());
         let request = request.body(kube_peer_proxy::body::empty()).unwrap();
         let body = http_body_util::BodyExt::collect(sender.send_request(request).await.unwrap().into_body());
-        serde_json::from_slice(&body.await.unwrap().to_bytes()).unwrap()
+        body.await.unwrap().to_bytes()
     }
 
     pub(crate) async fn stop(self) {

@@ -4,8 +4,9 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
     os::unix::fs::MetadataExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Mutex,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -32,7 +33,9 @@ pub(crate) struct ApiServer {
     pub(crate) name: &'static str,
     pub(crate) addr: SocketAddr,
     pub(crate) dir: PathBuf,
-    command: Vec<String>,
+    command: Mutex<Vec<String>>,
+    /// Which word of the command is the program.
+    program: usize,
     process: Mutex<Option<Process>>,
 }
 
@@ -70,6 +73,7 @@ impl ApiServer {
         command.extend(["sh", "-c", r#"hostname "$0" && exec "$@""#].map(str::to_owned));
         command.push(format!("kpp-{}", spec.name));
         command.extend(DIES_WITH_PARENT.map(str::to_owned));
+        let program = command.len();
         command.push(binary.to_owned());
         let file = |name: &str| files.path(name);
         command.extend([
@@ -112,16 +116,26 @@ impl ApiServer {
         }
         command.extend(spec.flags.iter().map(|flag| (*flag).to_owned()));
         let addr = (Ipv4Addr::LOCALHOST, port).into();
-        Self { name: spec.name, addr, dir, command, process: Mutex::new(None) }
+        Self { name: spec.name, addr, dir, command: Mutex::new(command), program, process: Mutex::new(None) }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("https://{}", self.addr)
     }
 
+    /// From its next start on, it is this program.
+    pub(crate) fn becomes(&self, binary: &Path) {
+        self.command.lock().unwrap()[self.program] = binary.display().to_string();
+    }
+
+    /// From its next start on, it has this flag as well.
+    pub(crate) fn add_flag(&self, flag: &str) {
+        self.command.lock().unwrap().push(flag.to_owned());
+    }
+
     /// Starts it, or starts it again with the same flags on the same port.
     pub(crate) fn start(&self) {
-        let process = Process::start(&self.command, &self.dir.join("log")).unwrap();
+        let process = Process::start(&self.command.lock().unwrap(), &self.dir.join("log")).unwrap();
         *self.process.lock().unwrap() = Some(process);
     }
 
@@ -134,6 +148,16 @@ impl ApiServer {
     pub(crate) async fn terminate(&self) {
         self.signal("TERM");
         eventually("the server ends after SIGTERM", async || (!self.is_running()).then_some(())).await;
+        self.kill();
+    }
+
+    /// SIGTERM, and SIGKILL to what is left after `grace`, as a kubelet does it.
+    pub(crate) async fn retire(&self, grace: Duration) {
+        self.signal("TERM");
+        let begun = Instant::now();
+        while self.is_running() && begun.elapsed() < grace {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         self.kill();
     }
 
