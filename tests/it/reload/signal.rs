@@ -78,8 +78,8 @@ apiServers:
     assert_eq!(speaker.shown_by(address, "localhost").await, new.cert);
 
     for (content, wanted) in [
-        (configuration(&server, "- name: b\n  url: https://127.0.0.1:1\n"), "apiServers: takes a restart"),
-        (configuration("https://127.0.0.1:1", ""), "apiServers[a].url: takes a restart"),
+        (configuration(&server, "maxHandshakes: 7\n"), "maxHandshakes: takes a restart"),
+        (configuration(&server, "- name: a\n  url: https://127.0.0.1:1\n"), "apiServers"),
         (configuration(&server, "home: b\n"), "home ("),
     ] {
         fs::write(&file, content).unwrap();
