@@ -32,12 +32,14 @@ use crate::{
     servers::TokenHasher,
 };
 
+mod census;
 mod fleet;
 mod policy;
 mod reload;
 
 pub use reload::Reloader;
 
+use census::{Census, Witnesses};
 use fleet::Keeper;
 use reload::Reload;
 
@@ -111,7 +113,9 @@ impl App {
         let tls = Arc::new(ArcSwap::new(policy::serving(loaded, &policy)?));
 
         let cache = cache(config, &metrics)?;
-        let mut keeper = Keeper::new(config, cache.clone(), &metrics);
+        let witnesses = Witnesses::default();
+        let mut keeper = Keeper::new(config, cache.clone(), witnesses.clone(), &metrics);
+        let census = Census::new(config, witnesses, &metrics)?;
         let Servers { home, fleet, book, library, refresh } =
             keeper.begin(keeper.prepare(loaded, None)?, None);
         let readiness = Readiness::default();
@@ -174,7 +178,7 @@ impl App {
             let listener = Listener { socket, tls, handler, limits, gate, metrics: metrics.clients.clone() };
             running.spawn(listener.run(drain.signal()));
         }
-        let reload = Reload::new(loaded, Arc::clone(&proxy), tls, keeper);
+        let reload = Reload::new(loaded, Arc::clone(&proxy), tls, keeper, census);
         let reloader = reload.reloader();
         background.spawn(reload.run());
         let pages = Admin { proxy: Arc::clone(&proxy), readiness: readiness.clone(), exposition };

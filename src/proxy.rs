@@ -174,6 +174,10 @@ impl Proxy {
     }
 
     async fn answer(&self, request: Request<Body>, record: &mut Record) -> Result<Response<Body>, Status> {
+        if self.fleet.is_empty() {
+            let message = "no API server is known yet (--peer-source, --api-server)";
+            return Err(Status::unavailable(message).retry_after(limits::RETRY_AFTER_SECONDS));
+        }
         let (mut parts, body) = request.into_parts();
         let authority = admit::admit(&parts)?;
         let wish = Wish::of(&mut parts)?;

@@ -6,9 +6,10 @@ use anyhow::Context as _;
 use rustls::ClientConfig;
 use tokio::task::JoinSet;
 
+use super::census::Witnesses;
 use crate::{
     api::user::{ALL_AUTHENTICATED, UserInfo},
-    config::{self, Config, Loaded, ServerConfig, ServerMaterial},
+    config::{self, Config, Loaded, PeerSource, ServerConfig, ServerMaterial},
     discovery::{
         cache::Cache,
         catalog::Book,
@@ -16,7 +17,7 @@ use crate::{
         informer::{Informers, Wanted},
         openapi::{self, Library},
         probe::{self, Probe},
-        refresh::{self, Refresh},
+        refresh::{self, Refresh, Trigger},
     },
     limits,
     metrics::Metrics,
@@ -41,6 +42,9 @@ pub(super) struct Keeper {
     probes: probe::Schedule,
     openapi: openapi::Bounds,
     mode: Mode,
+    /// Whether the configured servers are asked who else there is.
+    source: Option<PeerSource>,
+    witnesses: Witnesses,
     metrics: Metrics,
 }
 
@@ -57,10 +61,24 @@ pub(super) struct Prepared {
     home: Home,
 }
 
+// === impl Prepared ===
+
+impl Prepared {
+    /// Whether it is this fleet.
+    pub(super) fn is_of(&self, fleet: &Fleet) -> bool {
+        self.fleet.is_same(fleet)
+    }
+}
+
 // === impl Keeper ===
 
 impl Keeper {
-    pub(super) fn new(config: &Config, cache: Option<Cache>, metrics: &Metrics) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        cache: Option<Cache>,
+        witnesses: Witnesses,
+        metrics: &Metrics,
+    ) -> Self {
         let discovery = &config.discovery;
         let mut openapi = discovery.openapi;
         openapi.document_age = openapi.document_age.min(discovery.refresh_interval);
@@ -83,6 +101,8 @@ impl Keeper {
             },
             openapi,
             mode: discovery.refresh,
+            source: config.peers.as_ref().map(|peers| peers.source.clone()),
+            witnesses,
             metrics: metrics.clone(),
         }
     }
@@ -130,6 +150,7 @@ impl Keeper {
             tracing::info!(server = %gone, "forgotten");
             self.metrics.servers.forget(gone, Class::ALL.map(Class::as_str));
             self.metrics.discovery.forget(gone);
+            self.witnesses.remove(gone);
         }
         let refresh = self.kept.values().map(|kept| kept.refresh.clone()).collect();
         let library = Library::new(
@@ -164,11 +185,25 @@ impl Keeper {
             self.refreshes.clone(),
             metrics.clone(),
         );
-        if self.mode == Mode::Watch {
+        let custom = self.mode == Mode::Watch;
+        let wanted = Wanted {
+            custom,
+            leases: custom || self.source == Some(PeerSource::Leases),
+            endpoint_slices: custom || self.source == Some(PeerSource::EndpointSlices),
+        };
+        if wanted != Wanted::NONE {
             let client = kube_client(Arc::clone(server), Arc::clone(&fetcher.user));
-            let asking = refresh.clone();
-            let ask = move |trigger| asking.ask(trigger);
-            Informers::spawn(&mut tasks, server, &client, &metrics, Wanted::ALL, ask);
+            let (asking, witnesses) = (refresh.clone(), self.witnesses.clone());
+            let ask = move |trigger| {
+                if matches!(trigger, Trigger::Lease | Trigger::EndpointSlice) {
+                    witnesses.heard();
+                }
+                if custom {
+                    asking.ask(trigger);
+                }
+            };
+            let informers = Informers::spawn(&mut tasks, server, &client, &metrics, wanted, ask);
+            self.witnesses.add(&server.name, informers);
         }
         Probe {
             server: Arc::clone(server),

@@ -25,19 +25,23 @@ use tokio::{
 };
 
 use super::{
+    census::Census,
     fleet::{self, Keeper},
     policy,
 };
 use crate::{
-    config::{Attempt, Change, Contents, Expiry, Loaded},
+    config::{Attempt, Change as Setting, Contents, Expiry, Loaded},
     limits,
     metrics::{CertificateLabels, Metrics},
     proxy::InUse,
-    servers::{Server, ServerTls},
+    servers::{
+        Server, ServerTls,
+        source::roster::{Change, Members, News, State},
+    },
 };
 
 /// Settings that can change while we run, by their keys in the file. All others take a restart.
-const RELOADABLE: [&str; 24] = [
+const RELOADABLE: [&str; 26] = [
     "tlsCertFile",
     "tlsPrivateKeyFile",
     "tlsMinVersion",
@@ -55,6 +59,8 @@ const RELOADABLE: [&str; 24] = [
     "apiServers",
     "home",
     "homePreference",
+    "peerAllowedCidrs",
+    "forgetAfter",
     "reroute",
     "merge",
     "discoverySourcesHeader",
@@ -86,6 +92,9 @@ pub struct Reloader {
 /// Keeps a running proxy in step with the files of its configuration.
 pub(super) struct Reload {
     in_use: Loaded,
+    /// The same with the servers that a source names.
+    everybody: Loaded,
+    census: Census,
     /// What the files held when they were last judged.
     judged: Contents,
     proxy: InUse,
@@ -119,11 +128,13 @@ impl Reload {
         proxy: InUse,
         tls: Arc<ArcSwap<ServerConfig>>,
         keeper: Keeper,
+        census: Census,
     ) -> Self {
         let in_use = loaded.clone();
         let judged = in_use.contents.clone();
         let metrics = proxy.load().metrics.clone();
-        let reload = Self { in_use, judged, proxy, tls, keeper, metrics, reloader: Reloader::default() };
+        let (everybody, reloader) = (in_use.clone(), Reloader::default());
+        let reload = Self { in_use, everybody, census, judged, proxy, tls, keeper, metrics, reloader };
         reload.metrics.reload.started();
         reload.show_expiries();
         reload
@@ -138,10 +149,15 @@ impl Reload {
         // Those that have expired already were told of when the configuration was read.
         self.warn_of_expiries(false);
         let mut warn_next = Instant::now() + limits::EXPIRY_CHECK_INTERVAL;
+        let mut check_next = Instant::now() + self.in_use.config.operating.reload_check_interval;
         loop {
             let asked = tokio::select! {
-                () = sleep(self.in_use.config.operating.reload_check_interval) => false,
+                () = sleep_until(check_next) => false,
                 () = self.reloader.wake.notified() => true,
+                change = self.census.change(&self.in_use.config) => {
+                    self.arrange(&change);
+                    continue;
+                }
                 () = sleep_until(warn_next) => {
                     warn_next += limits::EXPIRY_CHECK_INTERVAL;
                     self.warn_of_expiries(true);
@@ -151,6 +167,7 @@ impl Reload {
             if let Err(error) = self.check(asked).await {
                 tracing::error!(%error, "looking for changes of the configuration failed");
             }
+            check_next = Instant::now() + self.in_use.config.operating.reload_check_interval;
         }
     }
 
@@ -230,8 +247,9 @@ impl Reload {
         let leaving = if other_servers { &self.in_use.config.servers[..] } else { &[] };
         let policy = policy::policy(&loaded, leaving, proxy.policy.load().generation + 1)?;
         let tls = policy::serving(&loaded, &policy)?;
-        let rekeyed = self.rekeyed(&loaded)?;
-        let prepared = self.keeper.prepare(&loaded, Some(&self.in_use.config))?;
+        let everybody = with_members(&loaded, self.census.members())?;
+        let rekeyed = self.rekeyed(&everybody)?;
+        let prepared = self.keeper.prepare(&everybody, Some(&self.everybody.config))?;
 
         // In this order: whose CA is gone is nobody at once, and can't resume a session either.
         proxy.policy.store(Arc::new(policy));
@@ -243,20 +261,66 @@ impl Reload {
             let servers = self.keeper.begin(prepared, Some(&proxy.book));
             self.proxy.store(Arc::new(proxy.before(servers)));
         }
+        self.everybody = everybody;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
         self.in_use = loaded;
         self.show_expiries();
         self.warn_of_expiries(false);
+        if let Some(change) = self.census.configure(&self.in_use.config) {
+            self.arrange(&change);
+        }
         Ok(())
+    }
+
+    /// Other servers are there than before, or one of them left or came back.
+    fn arrange(&mut self, change: &Change) {
+        let proxy = self.proxy.load_full();
+        let prepared = with_members(&self.in_use, &change.members).and_then(|everybody| {
+            let prepared = self.keeper.prepare(&everybody, Some(&self.everybody.config))?;
+            Ok((everybody, prepared))
+        });
+        let (everybody, prepared) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                tracing::error!(
+                    error = format_args!("{error:#}"),
+                    "API servers from the source are not taken over"
+                );
+                return;
+            }
+        };
+        self.everybody = everybody;
+        let others = (!prepared.is_of(&proxy.fleet)).then(|| self.keeper.begin(prepared, Some(&proxy.book)));
+        let (fleet, book) = match &others {
+            Some(servers) => (servers.fleet.clone(), Arc::clone(&servers.book)),
+            None => (proxy.fleet.clone(), Arc::clone(&proxy.book)),
+        };
+        for (name, member) in change.members.iter() {
+            let departed = member.state == State::Departed;
+            if let Some(number) = fleet.position(name) {
+                book.update(fleet.get(number), |known| known.departed = departed);
+            }
+        }
+        for (name, news) in &change.news {
+            if matches!(news, News::Restarted | News::Departed)
+                && let Some(number) = fleet.position(name)
+            {
+                // Another process, or soon none: what is known may be old.
+                fleet.get(number).health.disconnected();
+            }
+        }
+        if let Some(servers) = others {
+            self.proxy.store(Arc::new(proxy.before(servers)));
+        }
     }
 
     /// The servers whose certificates, or what we show to them, are others now.
     fn rekeyed(&self, loaded: &Loaded) -> anyhow::Result<Vec<Rekey>> {
         let mut rekeyed = Vec::new();
         let fleet = self.proxy.load().fleet.clone();
-        let Loaded { config, material, .. } = &self.in_use;
+        let Loaded { config, material, .. } = &self.everybody;
         let before: BTreeMap<_, _> =
             config.servers.iter().map(|server| &server.name).zip(&material.servers).collect();
         for (server, new) in loaded.config.servers.iter().zip(&loaded.material.servers) {
@@ -300,6 +364,23 @@ impl Reload {
     }
 }
 
+/// The servers of a configuration, and those that a source names beside them.
+fn with_members(loaded: &Loaded, members: &Members) -> anyhow::Result<Loaded> {
+    let mut everybody = loaded.clone();
+    let (Some(peers), Some(files)) = (&loaded.config.peers, &loaded.material.peers) else {
+        return Ok(everybody);
+    };
+    for (name, member) in members {
+        if loaded.config.servers.iter().any(|server| server.name == *name) || member.state == State::Static {
+            continue;
+        }
+        let server = peers.server(Arc::clone(name), &member.address);
+        everybody.config.servers.push(server.with_context(|| format!("API server {name}"))?);
+        everybody.material.servers.push(files.clone());
+    }
+    Ok(everybody)
+}
+
 /// How long a certificate is good, if that is worth a word; zero if it isn't any more.
 fn left(expiry: &Expiry, now: Duration) -> Option<Duration> {
     let end = Duration::from_secs(u64::try_from(expiry.not_after).unwrap_or_default());
@@ -307,7 +388,7 @@ fn left(expiry: &Expiry, now: Duration) -> Option<Duration> {
 }
 
 /// Whether it makes another fleet, or another home in it.
-fn is_about_servers(change: &Change) -> bool {
+fn is_about_servers(change: &Setting) -> bool {
     const OF_THE_FLEET: [&str; 3] = ["apiServers", "home", "homePreference"];
     match change.server {
         // New certificates are for the servers that there are.
@@ -316,7 +397,7 @@ fn is_about_servers(change: &Change) -> bool {
     }
 }
 
-fn is_reloadable(change: &Change) -> bool {
+fn is_reloadable(change: &Setting) -> bool {
     let keys = if change.server.is_some() { &RELOADABLE_OF_A_SERVER[..] } else { &RELOADABLE };
     keys.contains(&change.key.as_str())
 }
