@@ -26,11 +26,13 @@ impl Port {
     /// # Errors
     /// If somebody else has it, or the address is not of this machine.
     pub fn take(address: SocketAddr) -> io::Result<Self> {
-        // A plain socket first: sharing is for us, not for two that happen to want the same port.
-        let free = std::net::TcpListener::bind(address)?;
-        let address = free.local_addr()?;
-        drop(free);
+        if address.port() != 0 {
+            // A plain socket first: sharing is for us, not for two that happen to want the same port. A free one that
+            // the system picks is nobody else's, and there is no moment in which it could become somebody's.
+            drop(std::net::TcpListener::bind(address)?);
+        }
         let held = bound(address)?;
+        let address = held.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
         Ok(Self { address, _held: held })
     }
 
