@@ -249,6 +249,11 @@ impl Server {
         Ok(self.pools.own.send(request).await?)
     }
 
+    /// The server is none of ours any more: connections close as soon as what is under way on them has ended.
+    pub fn retire(&self) {
+        Class::ALL.into_iter().filter_map(|class| self.pool(class)).for_each(|pool| pool.retire());
+    }
+
     /// Nothing comes from the server any more: every exchange with it ends now, so that clients go elsewhere.
     pub fn close_connections(&self) {
         Class::ALL.into_iter().filter_map(|class| self.pool(class)).for_each(|pool| pool.close_all());

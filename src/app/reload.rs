@@ -149,6 +149,7 @@ impl Reload {
         // Those that have expired already were told of when the configuration was read.
         self.warn_of_expiries(false);
         let mut warn_next = Instant::now() + limits::EXPIRY_CHECK_INTERVAL;
+        let mut sweep_next = Instant::now();
         let mut check_next = Instant::now() + self.in_use.config.operating.reload_check_interval;
         loop {
             let asked = tokio::select! {
@@ -156,6 +157,11 @@ impl Reload {
                 () = self.reloader.wake.notified() => true,
                 change = self.census.change(&self.in_use.config) => {
                     self.arrange(&change);
+                    continue;
+                }
+                () = sleep_until(sweep_next), if self.keeper.has_leaving() => {
+                    sweep_next = Instant::now() + limits::LEAVING_SWEEP;
+                    self.keeper.sweep();
                     continue;
                 }
                 () = sleep_until(warn_next) => {
@@ -260,6 +266,7 @@ impl Reload {
         if other_servers {
             let servers = self.keeper.begin(prepared, Some(&proxy.book));
             self.proxy.store(Arc::new(proxy.before(servers)));
+            self.keeper.let_go();
         }
         self.everybody = everybody;
         for warning in &loaded.warnings {
@@ -313,6 +320,7 @@ impl Reload {
         }
         if let Some(servers) = others {
             self.proxy.store(Arc::new(proxy.before(servers)));
+            self.keeper.let_go();
         }
     }
 

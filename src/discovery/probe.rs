@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    catalog::{Book, Knowledge},
+    catalog::{Books, Knowledge},
     fetch::{FetchError, Fetcher},
     refresh::{Refresh, Trigger, jitter},
 };
@@ -57,7 +57,7 @@ pub struct Probe {
     /// The server.
     pub server: Arc<Server>,
     /// Where losses are written down.
-    pub book: Arc<Book>,
+    pub books: Books,
     /// Who asks.
     pub fetcher: Fetcher,
     /// See [`Schedule`].
@@ -203,8 +203,8 @@ impl Probe {
     }
 
     async fn write(&self, change: fn(&mut Knowledge)) {
-        self.book.write(&self.server, change).await;
-        let freshness = self.book.knowledge(&self.server).freshness();
+        self.books.write(&self.server, change).await;
+        let freshness = self.books.knowledge(&self.server).freshness();
         self.metrics.discovery.freshness(&self.server.name, freshness.as_str());
     }
 }
