@@ -24,7 +24,7 @@ use crate::{
     },
     limits,
     metrics::Metrics,
-    proxy::{Servers, home::Home},
+    proxy::{Proxy, Servers, home::Home},
     servers::{
         self, Class, Pools, Server, ServerTls,
         health::Health,
@@ -79,6 +79,11 @@ pub(super) struct Prepared {
 // === impl Prepared ===
 
 impl Prepared {
+    /// Whether this very server is one of them.
+    pub(super) fn has(&self, server: &Arc<Server>) -> bool {
+        self.fleet.number(server).is_some()
+    }
+
     /// Whether it is this fleet.
     pub(super) fn is_of(&self, fleet: &Fleet) -> bool {
         self.fleet.is_same(fleet)
@@ -140,8 +145,9 @@ impl Keeper {
         });
         let fleet = Fleet::new(servers.collect::<anyhow::Result<_>>()?);
         let home = match &config.home {
-            // The configuration's check saw to it that the name is one of the servers'.
-            config::Home::Named(name) => Home::Sidecar(fleet.position(name).unwrap_or_default()),
+            config::Home::Named(name) => {
+                Home::Sidecar(fleet.position(name).with_context(|| format!("home: there is no {name}"))?)
+            }
             config::Home::Chosen(preference) => Home::Front(*preference),
         };
         Ok(Prepared { fleet, home })
@@ -149,10 +155,14 @@ impl Keeper {
 
     /// Begins with servers that are new. Those that are no longer among them are let go when the others are in use,
     /// by [`Self::let_go`]. What `last` knows of the others stays known.
-    pub(super) fn begin(&mut self, Prepared { fleet, home }: Prepared, last: Option<&Book>) -> Servers {
+    pub(super) fn begin(&mut self, Prepared { fleet, home }: Prepared, last: Option<&Proxy>) -> Servers {
+        if let Some(last) = last.filter(|last| last.fleet.is_same(&fleet)) {
+            let (book, library) = (Arc::clone(&last.book), Arc::clone(&last.library));
+            return Servers { home, fleet, book, library, refresh: last.refresh.clone() };
+        }
         let book = match last {
             None => Book::new(fleet.clone()),
-            Some(last) => last.succeed(fleet.clone()),
+            Some(last) => last.book.succeed(fleet.clone()),
         };
         let books = book.books();
         let mut before = std::mem::take(&mut self.kept);
@@ -169,13 +179,13 @@ impl Keeper {
         }
         self.parting.extend(before.into_values());
         let refresh = self.kept.values().map(|kept| kept.refresh.clone()).collect();
-        let library = Library::new(
-            fleet.clone(),
-            Arc::clone(&book),
-            self.fetcher.clone(),
-            self.openapi,
-            self.metrics.clone(),
-        );
+        let library = match last {
+            None => {
+                let (fetcher, metrics) = (self.fetcher.clone(), self.metrics.clone());
+                Library::new(fleet.clone(), Arc::clone(&book), fetcher, self.openapi, metrics)
+            }
+            Some(last) => last.library.succeed(fleet.clone(), Arc::clone(&book)),
+        };
         Servers { home, fleet, book, library: Arc::new(library), refresh }
     }
 
