@@ -172,30 +172,38 @@ impl Server {
         }
     }
 
-    /// Sends a request over a connection of this class; see [`Pool::send`].
+    /// Sends a request over a connection of this class; see [`Pool::send`]. What becomes of it is said of `turn`.
     ///
     /// # Errors
     /// If no answer came, and always in the class of upgrades, which has [`Server::upgrades`].
-    pub async fn send(&self, class: Class, request: Request<Body>) -> Result<Response<Body>, SendError> {
+    pub async fn send(
+        &self,
+        class: Class,
+        request: Request<Body>,
+        turn: health::Exchange<'_>,
+    ) -> Result<Response<Body>, SendError> {
         match self.pool(class) {
             Some(pool) => {
-                let exchange = self.health.begin();
                 let sent = pool.send(request).await;
-                report(exchange, sent.as_ref().err());
+                report(turn, sent.as_ref().err());
                 sent
             }
             None => Err(SendError::new(SendErrorKind::Unprocessed, "an upgrade is no request like others")),
         }
     }
 
-    /// Asks for an upgrade; see [`Upgrades::send`].
+    /// Asks for an upgrade; see [`Upgrades::send`]. What becomes of it is said of `turn`.
     ///
     /// # Errors
     /// If no answer came.
-    pub async fn upgrade(&self, request: Request<Body>, certificate: bool) -> Result<Answered, SendError> {
-        let exchange = self.health.begin();
+    pub async fn upgrade(
+        &self,
+        request: Request<Body>,
+        certificate: bool,
+        turn: health::Exchange<'_>,
+    ) -> Result<Answered, SendError> {
         let sent = self.pools.upgrades.send(request, certificate).await;
-        report(exchange, sent.as_ref().err());
+        report(turn, sent.as_ref().err());
         sent
     }
 

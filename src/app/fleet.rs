@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::census::Witnesses;
 use crate::{
-    api::user::{ALL_AUTHENTICATED, UserInfo},
+    api::user::{ALL_AUTHENTICATED, UserHeaders, UserInfo},
     config::{self, Config, Loaded, PeerSource, ServerConfig, ServerMaterial},
     discovery::{
         cache::Cache,
@@ -209,6 +209,12 @@ impl Keeper {
     /// Whether somebody is leaving, so that [`Self::sweep`] has work.
     pub(super) fn has_leaving(&self) -> bool {
         !self.leaving.is_empty()
+    }
+
+    /// Where those take a user's identity from to whom requests may still be on their way.
+    pub(super) fn headers_of_leaving(&self) -> Vec<UserHeaders> {
+        let leaving = self.leaving.iter().filter_map(|leaving| leaving.server.upgrade());
+        leaving.map(|server| server.user_headers.clone()).collect()
     }
 
     /// Takes away what exchanges that ended late told of servers that are no more.

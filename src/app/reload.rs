@@ -288,9 +288,12 @@ impl Reload {
         }
         let proxy = self.proxy.load_full();
         let other_servers = changes.iter().any(is_about_servers);
-        // Requests under the new policy may still go to the servers before (I1).
-        let leaving = if other_servers { &self.in_use.config.servers[..] } else { &[] };
-        let policy = policy::policy(&loaded, leaving, proxy.policy.load().generation + 1)?;
+        // Requests under the new policy may still go to the servers before, and to those that left then.
+        let mut leaving = self.keeper.headers_of_leaving();
+        if other_servers {
+            leaving.extend(self.in_use.config.servers.iter().map(|server| server.headers.clone()));
+        }
+        let policy = policy::policy(&loaded, &leaving, proxy.policy.load().generation + 1)?;
         let tls = policy::serving(&loaded, &policy)?;
         let everybody = with_members(&loaded, self.census.members())?;
         let prepared = self.keeper.prepare(&everybody, Some(&self.everybody.config))?;

@@ -166,13 +166,16 @@ impl Book {
     }
 
     /// The book of another fleet, which knows of each server what this one knows of the same. Of one that is
-    /// somewhere else now the document is known, but not whether it is still right; of one that is gone nothing.
+    /// somewhere else now, or is called something else, the document is known, but not whether it is still right; of
+    /// one that is gone nothing.
     #[must_use]
     pub fn succeed(&self, fleet: Fleet) -> Arc<Self> {
         let mut facts = self.lock();
         let current = self.current.load();
         let knowledge = |server: &Arc<Server>| {
-            let Some(number) = current.fleet.position(&server.name) else { return Knowledge::default() };
+            let there = |old: &Arc<Server>| old.authority == server.authority;
+            let number = current.fleet.position(&server.name).or_else(|| current.fleet.iter().position(there));
+            let Some(number) = number else { return Knowledge::default() };
             let known = facts.servers[number].clone();
             if Arc::ptr_eq(current.fleet.get(number), server) { known } else { known.of_somebody_else() }
         };
