@@ -21,11 +21,7 @@ use crate::{
 };
 
 /// What requests go by. They may go to servers that are leaving, too, which take users from these headers (I1).
-pub(super) fn policy(
-    loaded: &Loaded,
-    leaving: &[UserHeaders],
-    generation: u64,
-) -> anyhow::Result<Policy> {
+pub(super) fn policy(loaded: &Loaded, leaving: &[UserHeaders], generation: u64) -> anyhow::Result<Policy> {
     let config = &loaded.config;
     let authenticator = authenticator(loaded)?;
     let user_headers = config.servers.iter().map(|server| &server.headers).chain(leaving);

@@ -143,7 +143,8 @@ impl Reload {
         let metrics = proxy.load().metrics.clone();
         let (everybody, reloader) = (in_use.clone(), Reloader::default());
         let waiting = Vec::new();
-        let reload = Self { in_use, everybody, census, judged, proxy, tls, keeper, metrics, reloader, waiting };
+        let reload =
+            Self { in_use, everybody, census, judged, proxy, tls, keeper, metrics, reloader, waiting };
         reload.metrics.reload.started();
         reload.show_expiries();
         reload
@@ -274,9 +275,7 @@ impl Reload {
                 Ok(())
             }
             Err(error) if keys.is_empty() => Err(error),
-            Err(error) => {
-                Err(error.context(format!("{}: takes a restart; without it", keys.join(", "))))
-            }
+            Err(error) => Err(error.context(format!("{}: takes a restart; without it", keys.join(", ")))),
         })
     }
 

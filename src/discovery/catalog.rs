@@ -174,7 +174,8 @@ impl Book {
         let current = self.current.load();
         let knowledge = |server: &Arc<Server>| {
             let there = |old: &Arc<Server>| old.authority == server.authority;
-            let number = current.fleet.position(&server.name).or_else(|| current.fleet.iter().position(there));
+            let number =
+                current.fleet.position(&server.name).or_else(|| current.fleet.iter().position(there));
             let Some(number) = number else { return Knowledge::default() };
             let known = facts.servers[number].clone();
             if Arc::ptr_eq(current.fleet.get(number), server) { known } else { known.of_somebody_else() }
@@ -263,11 +264,7 @@ impl Books {
     }
 
     /// [`Self::update`] on a blocking thread, for merging takes milliseconds with thousands of CRDs.
-    pub async fn write(
-        &self,
-        server: &Arc<Server>,
-        change: impl FnOnce(&mut Knowledge) + Send + 'static,
-    ) {
+    pub async fn write(&self, server: &Arc<Server>, change: impl FnOnce(&mut Knowledge) + Send + 'static) {
         let (books, server) = (self.clone(), Arc::clone(server));
         if tokio::task::spawn_blocking(move || books.update(&server, change)).await.is_err() {
             tracing::error!("merging discovery failed; the last catalog stays");

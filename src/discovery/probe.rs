@@ -222,6 +222,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn waits_differ_by_a_tenth_at_most_so_that_servers_are_not_asked_in_step() {
+        let wait = Duration::from_secs(10);
+        let waits: Vec<_> = (0..1000).map(|_| jitter(wait)).collect();
+        assert!(waits.iter().all(|found| found.abs_diff(wait) <= wait / 10));
+        let (least, most) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
+        assert!(*most - *least > wait / 10, "{least:?} to {most:?}");
+    }
+
+    #[test]
     fn a_403_of_readyz_is_believed_from_a_server_that_allowed_it_before() {
         for may_read in [false, true] {
             assert!(says_ready(StatusCode::OK, may_read));

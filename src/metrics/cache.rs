@@ -4,7 +4,10 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
-use super::{ServerName, per_server::{PerServer, of_server}};
+use super::{
+    ServerName,
+    per_server::{PerServer, of_server},
+};
 
 /// Files in and out.
 #[derive(Clone, Debug, Default)]

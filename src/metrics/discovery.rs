@@ -9,7 +9,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Server, ServerName, per_server::{PerServer, of_server}};
+use super::{
+    Server, ServerName,
+    per_server::{PerServer, of_server},
+};
 
 /// The words for how far a server's discovery may be trusted.
 const FRESHNESS: [&str; 3] = ["fresh", "stale", "unknown"];

@@ -5,7 +5,10 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::{ServerName, per_server::{PerServer, of_server}};
+use super::{
+    ServerName,
+    per_server::{PerServer, of_server},
+};
 
 /// One informer for each kind of object that is watched on each server.
 #[derive(Clone, Debug, Default)]
@@ -111,7 +114,6 @@ impl InformerMetrics {
     pub fn failed(&self, server: &ServerName, resource: &'static str, r#type: &'static str) {
         self.errors.get_or_create(&Typed { server: server.clone(), resource, r#type }).inc();
     }
-
 }
 
 #[cfg(test)]

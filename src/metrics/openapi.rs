@@ -8,7 +8,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{ServerName, per_server::{PerServer, of_server}};
+use super::{
+    ServerName,
+    per_server::{PerServer, of_server},
+};
 
 /// Documents in and out.
 #[derive(Clone, Debug, Default)]

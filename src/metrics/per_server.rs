@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::registry::Metric;
 
-use super::{ServerName, Server};
+use super::{Server, ServerName};
 
 /// Labels of which one names the server.
 pub(super) trait OfServer {

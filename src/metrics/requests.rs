@@ -10,7 +10,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::time::Instant;
 
-use super::{GaugeGuard, ServerName, per_server::{PerServer, of_server}};
+use super::{
+    GaugeGuard, ServerName,
+    per_server::{PerServer, of_server},
+};
 
 /// Upper bounds in seconds: from an answer out of memory to kube-apiserver's own limit of 60 s.
 const DURATION_BUCKETS: [f64; 14] =

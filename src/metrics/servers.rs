@@ -5,7 +5,10 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::{Server, ServerName, per_server::{PerServer, of_server}};
+use super::{
+    Server, ServerName,
+    per_server::{PerServer, of_server},
+};
 
 /// Health and connections, per server.
 #[derive(Clone, Debug, Default)]

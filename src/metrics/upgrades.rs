@@ -9,7 +9,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::time::Instant;
 
-use super::{GaugeGuard, Server, ServerName, per_server::{PerServer, of_server}};
+use super::{
+    GaugeGuard, Server, ServerName,
+    per_server::{PerServer, of_server},
+};
 
 /// Upper bounds in seconds: from a `kubectl exec` of one command to the default idle bound.
 const DURATION_BUCKETS: [f64; 9] = [0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0, 14400.0];

@@ -456,7 +456,9 @@ fn by_dns_there_need_not_be_a_server_in_the_configuration_unless_it_is_home() {
     let faults = place.load_all(&flags).unwrap_err().faults;
     assert_eq!(faults.len(), 1, "{faults:?}");
     assert_eq!(faults[0].key, "--home");
-    for words in ["10.0.0.1-6443 is not among the API servers (there are none)", "--api-server has to name it"] {
+    for words in
+        ["10.0.0.1-6443 is not among the API servers (there are none)", "--api-server has to name it"]
+    {
         assert!(faults[0].message.contains(words), "{faults:?}");
     }
 

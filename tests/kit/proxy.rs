@@ -146,7 +146,8 @@ impl ProxyBuilder {
         PKI.write(folder.path(), false).unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
         if self.listed {
-            let servers = self.servers.iter().map(|(name, at)| json!({ "name": name, "url": format!("https://{at}") }));
+            let servers =
+                self.servers.iter().map(|(name, at)| json!({ "name": name, "url": format!("https://{at}") }));
             self.file.insert("apiServers", Value::from_iter(servers).to_string());
         }
         let text = self.file.iter().fold(String::new(), |mut text, (key, value)| {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use http::Method;
 use http_body_util::BodyExt;
@@ -91,7 +92,8 @@ async fn an_added_server_is_asked_and_listed_and_one_that_is_removed_is_forgotte
     let merged = admin.get_with("/apis", V2).await;
     assert!(merged.text().contains("mutatingadmissionpolicies") && !alone.is_empty());
     proxy.until_healthy("b", true).await;
-    until("it is shown", async || (proxy.metric(HEALTHY, &["server=\"b\""]).await == 1.0).then_some(())).await;
+    until("it is shown", async || (proxy.metric(HEALTHY, &["server=\"b\""]).await == 1.0).then_some(()))
+        .await;
 
     let gone = Arc::downgrade(&proxy.target("b"));
     let asked = cluster.asked_for("b", POLICIES).len();
@@ -114,7 +116,8 @@ async fn an_added_server_is_asked_and_listed_and_one_that_is_removed_is_forgotte
     // And it may come back.
     change(&proxy, list(&cluster, &[("a", "a"), ("b", "b")])).await;
     until("it is back", async || (admin.get(POLICIES).await.status == 200).then_some(())).await;
-    until("it is shown", async || (proxy.metric(HEALTHY, &["server=\"b\""]).await == 1.0).then_some(())).await;
+    until("it is shown", async || (proxy.metric(HEALTHY, &["server=\"b\""]).await == 1.0).then_some(()))
+        .await;
 }
 
 #[tokio::test]
@@ -168,7 +171,11 @@ async fn a_server_at_another_address_gets_what_is_new_and_watches_stay_where_the
     drop(watches);
     until_dropped("the old one", &before).await;
     assert!(cluster.server("b").wait_for_connections(DEADLINE, |open| *open == 0).await);
-    assert_eq!(proxy.metric("kube_peer_proxy_server_healthy", &["server=\"b\""]).await, 1.0, "its name is in use");
+    assert_eq!(
+        proxy.metric("kube_peer_proxy_server_healthy", &["server=\"b\""]).await,
+        1.0,
+        "its name is in use"
+    );
 }
 
 #[tokio::test]
@@ -177,9 +184,10 @@ async fn another_server_name_or_other_headers_make_another_server_and_another_or
     let proxy = before(&cluster, &["a", "b"]).await;
     let admin = proxy.h2(As::Certificate(&PKI.admin)).await;
     let both = list(&cluster, &[("a", "a"), ("b", "b")]);
-    for (key, value) in
-        [("serverName", json!("localhost")), ("requestheaderUsernameHeaders", json!(["X-Remote-User", "X-Who"]))]
-    {
+    for (key, value) in [
+        ("serverName", json!("localhost")),
+        ("requestheaderUsernameHeaders", json!(["X-Remote-User", "X-Who"])),
+    ] {
         let mut other = both.clone();
         other[1][key] = value;
         let (a, b) = (proxy.target("a"), Arc::downgrade(&proxy.target("b")));
@@ -211,8 +219,9 @@ async fn what_is_known_of_servers_that_stay_is_kept() {
     assert_eq!(admin.get("/openapi/v3").await.status, 200);
     let of_a = "server=\"a\"";
     let seen = async || {
-        let documents = ["/apis", "/openapi/v3"].map(|path| cluster.fetches("a", path));
-        (proxy.metric(SYNCS, &[of_a]).await, documents)
+        // The index of OpenAPI is asked for again whenever something changed, but not read again.
+        let read = proxy.metric("kube_peer_proxy_openapi_fetches_total", &[of_a, "changed"]).await;
+        (proxy.metric(SYNCS, &[of_a]).await, cluster.fetches("a", "/apis"), read)
     };
     let first = seen().await;
     let document = |name: &str| {
@@ -221,7 +230,8 @@ async fn what_is_known_of_servers_that_stay_is_kept() {
         catalog.servers[proxy.fleet.position(name).unwrap()].document.clone().unwrap()
     };
     let known = document("a");
-    for servers in [&[("a", "a"), ("b", "b"), ("c", "c")][..], &[("a", "a"), ("c", "c")], &[("a", "a"), ("c", "d")]]
+    for servers in
+        [&[("a", "a"), ("b", "b"), ("c", "c")][..], &[("a", "a"), ("c", "c")], &[("a", "a"), ("c", "d")]]
     {
         change(&proxy, list(&cluster, servers)).await;
         assert_eq!(proxy.freshness("a"), Freshness::Fresh);
@@ -261,6 +271,68 @@ async fn i1_names_of_a_server_that_leaves_are_stripped_as_long_as_a_request_may_
     set(&proxy, "requestTimeout", "58s");
     until_reloads(&proxy, "ok", 4.0).await;
     assert!(reaches(4).await);
+}
+
+// === Files of its own ===
+
+#[tokio::test]
+async fn a_server_with_certificates_of_its_own_is_rekeyed_by_them_alone_and_warned_of() {
+    const EXPIRY: &str = "kube_peer_proxy_certificate_expiration_timestamp_seconds";
+    let logs = Capture::start("info", LogFormat::Json);
+    let cluster = cluster().await;
+    let proxy = before(&cluster, &["a", "b"]).await;
+    let admin = proxy.h2(As::Certificate(&PKI.admin)).await;
+    let client = |days: u64| {
+        let leaf = Leaf::client("front-proxy-client").lifetime(Duration::from_secs(days * 86_400));
+        PKI.front_proxy_ca.issue(&leaf).unwrap()
+    };
+    replace_pair(&proxy, "own", &client(30));
+    replace(&proxy.file("own-ca.crt"), PKI.cluster_ca.cert_pem());
+    let mut servers = list(&cluster, &[("a", "a"), ("b", "b")]);
+    for (key, file) in
+        [("caFile", "own-ca.crt"), ("proxyClientCertFile", "own.crt"), ("proxyClientKeyFile", "own.key")]
+    {
+        servers[1][key] = json!(file);
+    }
+    set(&proxy, "allowSharedIdentity", "true");
+    until_reloads(&proxy, "ok", 1.0).await;
+    change(&proxy, servers).await;
+    let asked = async |number: usize| {
+        let (home, peer) = (format!("/version?{number}"), format!("{POLICIES}?{number}"));
+        for target in [&home, &peer] {
+            assert_eq!(admin.get(target).await.status, 200, "{target}");
+        }
+        let on = |name: &str, target: &str| cluster.asked_for(name, target)[0].clone();
+        (on("a", &home), on("b", &peer))
+    };
+    let (a, b) = asked(1).await;
+
+    let soon = client(3);
+    replace_pair(&proxy, "own", &soon);
+    until_reloads(&proxy, "ok", 3.0).await;
+    let (a_now, b_now) = asked(2).await;
+    assert_eq!(a_now.connection, a.connection, "it is none of its concern");
+    assert!(b_now.connection != b.connection && b_now.leaf.as_ref() == Some(&soon.cert));
+    let text = logs.text();
+    let warning = text.lines().find(|line| line.contains("expires soon")).expect("a warning");
+    assert!(warning.contains("proxy-client") && warning.contains("\"server\":\"b\""), "{warning}");
+    let labels = |name: &'static str| ["certificate=\"proxy-client\"", name];
+    let (of_a, of_b) = (
+        proxy.metric(EXPIRY, &labels("server=\"a\"")).await,
+        proxy.metric(EXPIRY, &labels("server=\"b\"")).await,
+    );
+    assert!(of_a - of_b > 300.0 * 86_400.0, "{of_a} {of_b}");
+
+    let both = format!(
+        "{}{}",
+        kube_peer_proxy::pki::Authority::new("other").unwrap().cert_pem(),
+        PKI.cluster_ca.cert_pem()
+    );
+    replace(&proxy.file("own-ca.crt"), both);
+    until_reloads(&proxy, "ok", 4.0).await;
+    let (a_then, b_then) = asked(3).await;
+    assert_eq!(a_then.connection, a.connection);
+    assert_ne!(b_then.connection, b_now.connection);
 }
 
 // === What is bad ===

@@ -112,7 +112,7 @@ async fn what_takes_a_restart_waits_for_it_and_nothing_else_waits_with_it() {
     assert_eq!(proxy.metric(IN_STEP, &[]).await, 0.0);
 
     // Whatever is bad is refused as ever, and names both.
-    replace(&proxy.file("proxy.yaml"), format!("{changed}home: nobody\n"));
+    replace(&proxy.file("proxy.yaml"), format!("{changed}merge: maybe\n"));
     until_reloads(&proxy, "failed", 1.0).await;
 
     replace(&proxy.file("proxy.yaml"), &file);

@@ -7,7 +7,10 @@ use crate::kit::Client;
 async fn home_of(cluster: &Cluster, client: &Client, number: usize) -> &'static str {
     let target = format!("/version?{number}");
     assert_eq!(client.get(&target).await.status, 200, "{number}");
-    ["a", "b", "c", "d"].into_iter().find(|name| !cluster.asked_for(name, &target).is_empty()).expect("somebody")
+    ["a", "b", "c", "d"]
+        .into_iter()
+        .find(|name| !cluster.asked_for(name, &target).is_empty())
+        .expect("somebody")
 }
 
 /// Takes a setting out of the file.
