@@ -216,14 +216,15 @@ async fn what_is_known_of_servers_that_stay_is_kept() {
         proxy.until_it_is(name, Freshness::Fresh).await;
     }
     proxy.until_lists_are_read().await;
-    assert_eq!(admin.get("/openapi/v3").await.status, 200);
+    assert_eq!(admin.get("/openapi/v2").await.status, 200);
     let of_a = "server=\"a\"";
     let seen = async || {
-        // The index of OpenAPI is asked for again whenever something changed, but not read again.
-        let read = proxy.metric("kube_peer_proxy_openapi_fetches_total", &[of_a, "changed"]).await;
+        let labels = [of_a, "document=\"v2-json\"", "result=\"changed\""];
+        let read = proxy.metric("kube_peer_proxy_openapi_fetches_total", &labels).await;
         (proxy.metric(SYNCS, &[of_a]).await, cluster.fetches("a", "/apis"), read)
     };
     let first = seen().await;
+    assert!(first.2 >= 1.0, "it was read once");
     let document = |name: &str| {
         let proxy = proxy.app.proxy.load();
         let catalog = proxy.book.catalog();
@@ -236,7 +237,7 @@ async fn what_is_known_of_servers_that_stay_is_kept() {
         change(&proxy, list(&cluster, servers)).await;
         assert_eq!(proxy.freshness("a"), Freshness::Fresh);
         assert!(Arc::ptr_eq(&known, &document("a")));
-        assert_eq!(admin.get("/openapi/v3").await.status, 200);
+        assert_eq!(admin.get("/openapi/v2").await.status, 200);
     }
     proxy.until_it_is("c", Freshness::Fresh).await;
     assert_eq!(seen().await, first, "it was asked nothing that was known");
