@@ -41,7 +41,10 @@
 //!
 //! [`config`] reads and checks it whole, [`app`] makes of it what requests ([`proxy::policy`]), handshakes
 //! ([`tls::server`]) and connections to servers ([`servers::pool`]) go by. While we run, files that change go the same
-//! way: all is built before anything is swapped, and a request keeps the policy that it began with.
+//! way: all is built before anything is swapped, and a request keeps the policy and the servers that it began with.
+//! Another list of servers is another [`proxy::Proxy`]; what was known of those that stay stays known, and of those that
+//! left nothing is kept once the last request with them is through. What takes a restart waits for one, and nothing
+//! else waits with it.
 //!
 //! # The end
 //!
