@@ -43,7 +43,7 @@ async fn every_reason_is_there_before_it_counts_and_what_goes_well_counts_for_no
     let proxy = cluster.proxy().home("v132").start().await;
     let client = admin(&proxy).await;
     for (path, status) in [("/apis", 200), (CLASSES, 200), ("/apis/nobody.example/v1/things", 404)] {
-        assert_eq!(client.get_with(path, V2).await.status.as_u16(), status);
+        assert_eq!(client.get(path).await.status.as_u16(), status, "{path}");
     }
     let text = proxy.page("/metrics").await;
     for reason in Skip::ALL.map(Skip::as_str) {

@@ -70,7 +70,7 @@ pub struct Proof {
 }
 
 /// What made a resource one that is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lost {
     /// Its definition.
     Definition,
@@ -142,8 +142,9 @@ fn verdict(known: &Knowledge, servers: &[Knowledge], memory: &Memory) -> Gone {
             };
             let thing = Thing { key: &key, service, name: &name, named };
             let before = known.gone().get(&key).copied().filter(|proof| thing.is_still_proven(proof));
-            let proof = witnesses.iter().find_map(|witness| thing.proof(witness)).or(before);
-            if let Some(proof) = proof {
+            // The latest, whoever stands first.
+            let proofs = witnesses.iter().filter_map(|witness| thing.proof(witness)).chain(before);
+            if let Some(proof) = proofs.max_by_key(|proof| (proof.revision, proof.lost)) {
                 gone.insert(key, proof);
             }
         }
