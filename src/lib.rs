@@ -35,7 +35,8 @@
 //! Whoever writes through us what discovery is made of (custom resource definitions, APIServices) gets no older view than
 //! home has: for a while answers wait for a fetch ([`proxy::writes`]). With `--discovery-cache-dir` the last good
 //! documents outlive us ([`discovery::cache`]): what was loaded was known, so it is listed and tried, and its server
-//! is unknown until it is heard.
+//! is unknown until it is heard. What a server that is away said last of custom resources counts until a fresh one's
+//! informers prove that they are gone from the storage that both have ([`discovery::catalog::ghosts`]).
 //!
 //! # Life of a configuration
 //!

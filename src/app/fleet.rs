@@ -15,7 +15,7 @@ use crate::{
     config::{self, Config, Loaded, PeerSource, ServerConfig, ServerMaterial},
     discovery::{
         cache::Cache,
-        catalog::{Book, Books},
+        catalog::{self, Book, Books},
         fetch::{Bounds, Fetcher},
         informer::{Informers, Wanted},
         openapi::{self, Library},
@@ -236,9 +236,9 @@ impl Keeper {
     fn recall(&self, server: &Arc<Server>, books: &Books) {
         let Some(cache) = &self.cache else { return };
         if books.knowledge(server).document.is_none()
-            && let Some(document) = cache.load(&server.name, &server.authority)
+            && let Some((document, remembered)) = cache.load(&server.name, &server.authority)
         {
-            books.update(server, |known| known.document = Some(document));
+            books.recall(server, document, remembered);
         }
     }
 
@@ -261,6 +261,9 @@ impl Keeper {
             endpoint_slices: custom || self.source == Some(PeerSource::EndpointSlices),
         };
         if wanted != Wanted::NONE {
+            if custom {
+                tasks.spawn(catalog::attend(Arc::clone(server), books.clone()));
+            }
             let client = kube_client(Arc::clone(server), Arc::clone(&fetcher.user));
             let (asking, witnesses) = (refresh.clone(), self.witnesses.clone());
             let ask = move |trigger| {
