@@ -114,7 +114,7 @@ struct Rekey {
 // === impl Reloader ===
 
 impl Reloader {
-    /// Looks for changes now and not only when it is time.
+    /// Looks for changes now and not only when it is time, of files and at the source of servers.
     pub fn check_now(&self) {
         self.wake.notify_one();
     }
@@ -153,7 +153,10 @@ impl Reload {
         loop {
             let asked = tokio::select! {
                 () = sleep_until(check_next) => false,
-                () = self.reloader.wake.notified() => true,
+                () = self.reloader.wake.notified() => {
+                    self.census.look_now();
+                    true
+                }
                 change = self.census.change(&self.in_use.config) => {
                     self.arrange(&change);
                     continue;
@@ -247,7 +250,8 @@ impl Reload {
         let leaving = if other_servers { &self.in_use.config.servers[..] } else { &[] };
         let policy = policy::policy(&loaded, leaving, proxy.policy.load().generation + 1)?;
         let tls = policy::serving(&loaded, &policy)?;
-        let everybody = with_members(&loaded, self.census.members())?;
+        // Those of the source that there is room for beside the new configuration's.
+        let everybody = with_members(&loaded, &self.census.members_with(&loaded.config))?;
         let rekeyed = self.rekeyed(&everybody)?;
         let prepared = self.keeper.prepare(&everybody, Some(&self.everybody.config))?;
 
@@ -297,19 +301,27 @@ impl Reload {
             Some(servers) => (servers.fleet.clone(), Arc::clone(&servers.book)),
             None => (proxy.fleet.clone(), Arc::clone(&proxy.book)),
         };
+        let of = |name| change.news.iter().filter(move |(other, _)| other == name).map(|(_, news)| news);
         for (name, member) in change.members.iter() {
+            let Some(server) = fleet.position(name).map(|number| fleet.get(number)) else { continue };
             let departed = member.state == State::Departed;
-            if let Some(number) = fleet.position(name) {
-                book.update(fleet.get(number), |known| known.departed = departed);
+            // Another process, or one that did other things meanwhile: not to be believed before it is asked.
+            let doubted = of(name).any(|news| matches!(news, News::Restarted | News::Returned));
+            if doubted {
+                // Before the doubt, so that what is being fetched now does not end it.
+                server.health.disconnected();
+            } else if of(name).any(|news| *news == News::Departed) {
+                // Soon it may not be there.
+                server.health.look();
             }
-        }
-        for (name, news) in &change.news {
-            if matches!(news, News::Restarted | News::Departed)
-                && let Some(number) = fleet.position(name)
-            {
-                // Another process, or soon none: what is known may be old.
-                fleet.get(number).health.disconnected();
-            }
+            book.update(server, |known| {
+                known.departed = departed;
+                if doubted {
+                    known.doubt();
+                }
+            });
+            let freshness = book.knowledge(server).freshness();
+            self.metrics.discovery.freshness(name, freshness.as_str());
         }
         if let Some(servers) = others {
             self.proxy.store(Arc::new(proxy.before(servers)));

@@ -188,10 +188,17 @@ fn home(s: &Settings<'_>, servers: &Servers, kind: Kind, found: &mut Findings) -
     ];
     let preference = s.choice(found, "home-preference", &choices);
     let Some(home) = s.optional(found, "home", values::name) else { return Home::Chosen(preference) };
-    // What names DNS gives is not known yet.
-    if kind != Kind::Dns && !servers.names.contains(&home) {
+    if !servers.names.contains(&home) {
         let names: Vec<_> = servers.names.iter().map(String::as_str).collect();
-        let message = format!("{home} is not among the API servers ({})", names.join(", "));
+        let message = if kind == Kind::Static {
+            format!("{home} is not among the API servers ({})", names.join(", "))
+        } else {
+            format!(
+                "{home} is not among the API servers of the configuration ({}); what --peer-source names can only be \
+                 a peer",
+                names.join(", ")
+            )
+        };
         found.fault(s.key("home"), message);
     }
     if s.given("home-preference").is_some() {

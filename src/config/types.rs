@@ -150,7 +150,7 @@ pub struct ServerConfig {
 /// Where a request goes first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Home {
-    /// Sidecar: to the server of this name, which is one of [`Config::servers`] unless it is found by DNS.
+    /// Sidecar: to the server of this name, which is one of [`Config::servers`].
     Named(Arc<str>),
     /// Front: to one chosen for each client connection.
     Chosen(HomePreference),
@@ -163,6 +163,8 @@ pub struct Peers {
     pub source: PeerSource,
     /// The networks in which they may be; at least one.
     pub allowed_cidrs: Vec<IpNet>,
+    /// The DNS server that is asked instead of this machine's; for whoever embeds us, there is no setting for it.
+    pub nameserver: Option<SocketAddr>,
     /// Name and address are those of nobody: see [`Peers::server`].
     pub(super) like: ServerConfig,
 }

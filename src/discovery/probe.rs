@@ -74,7 +74,7 @@ impl Probe {
         tasks.spawn(self.run());
     }
 
-    async fn run(self) {
+    async fn run(mut self) {
         // The first fetch is the first contact.
         self.refresh.asked_once().await;
         let mut seen = self.server.health.losses();
@@ -87,6 +87,8 @@ impl Probe {
                 () = time::sleep_until(next) => {}
                 () = self.server.health.changed() => time::sleep_until(earliest.min(next)).await,
             }
+            // Who holds an old book holds all that came after it.
+            self.book = self.book.latest();
             let there = self.ask_or_go_stale(&mut said, &mut lost).await;
             let losses = self.server.health.losses();
             lost |= losses != seen || !there;

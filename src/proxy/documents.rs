@@ -89,12 +89,12 @@ impl Proxy {
                 );
                 return wanted(catalog, Answer::Refusal(again(message)));
             }
-            Found::Nothing if catalog.unknown.is_empty() => return Ok(None),
+            Found::Nothing if self.heard_everybody(&catalog) => return Ok(None),
             Found::Nothing => {
                 self.metrics.discovery.skipped("unknown");
-                let unknown = self.names(catalog.unknown);
+                let unheard = self.unheard(&catalog);
                 return Err(again(format!(
-                    "{}: no API server that was heard lists it; not heard: {unknown} \
+                    "{}: no API server that was heard lists it; not heard: {unheard} \
                      (see /debug/servers on the admin address)",
                     exchange.uri.path()
                 )));
