@@ -233,6 +233,9 @@ impl App {
 async fn everybody_asked(proxy: &ArcSwap<Proxy>, mut complete: watch::Receiver<bool>) {
     // An error says that nobody looks for servers any more.
     let _ = complete.wait_for(|complete| *complete).await;
+    while proxy.load().fleet.is_empty() {
+        time::sleep(limits::NOBODY_LOOK_INTERVAL).await;
+    }
     let asked = proxy.load().refresh.clone();
     for server in &asked {
         server.asked_once().await;

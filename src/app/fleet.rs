@@ -147,6 +147,7 @@ impl Keeper {
             self.kept.insert(Arc::clone(&server.name), kept);
         }
         for gone in before.keys() {
+            self.metrics.informers.forget(gone, Informers::RESOURCES);
             tracing::info!(server = %gone, "forgotten");
             self.metrics.servers.forget(gone, Class::ALL.map(Class::as_str));
             self.metrics.discovery.forget(gone);
