@@ -51,7 +51,10 @@ impl Knowledge {
     /// How far to trust it.
     pub fn freshness(&self) -> Freshness {
         match (self.fetch, self.is_away()) {
-            (Fetch::Never | Fetch::Due | Fetch::Overdue, _) => Freshness::Unknown,
+            (Fetch::Never, _) => Freshness::Unknown,
+            // Whatever became of it since: it is not there to be asked, and on its return it is.
+            _ if self.departed => Freshness::Stale,
+            (Fetch::Due | Fetch::Overdue, _) => Freshness::Unknown,
             (Fetch::Good, false) => Freshness::Fresh,
             (Fetch::Good, true) | (Fetch::Failed, _) => Freshness::Stale,
         }

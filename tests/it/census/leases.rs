@@ -88,7 +88,7 @@ async fn a_server_that_leaves_in_good_order_stays_stale_and_is_fresh_again_after
     let admin = admin(&proxy).await;
     assert_eq!(admin.get(WIDGETS).await.status, 200);
 
-    town["cp2"].shut_down(Duration::from_secs(1)).await;
+    town["cp2"].shut_down(Duration::ZERO).await;
     until_departed(&proxy, "cp2").await;
     let message = try_again(&admin.get(WIDGETS).await);
     assert!(message.contains("cp2"), "it was tried: {message}");
@@ -158,7 +158,7 @@ async fn a_server_whose_lease_expired_is_stale_and_answers_as_long_as_it_lives()
     assert_eq!(marked(&admin, "example.com", "v1").await.unwrap(), "Stale");
     assert_eq!(counted(&proxy, "departed").await, 1.0);
 
-    // Let go of, as servers before 1.26 of other vendors do it: the same.
+    // Renewed, and then let go of: the same again.
     clerk
         .patch(
             &format!("{LEASES}/apiserver-cp2"),
@@ -173,7 +173,7 @@ async fn a_server_whose_lease_expired_is_stale_and_answers_as_long_as_it_lives()
 
 #[tokio::test]
 async fn a_departed_server_is_forgotten_after_forget_after_and_not_before() {
-    const FORGET_AFTER: Duration = Duration::from_millis(1500);
+    const FORGET_AFTER: Duration = Duration::from_secs(4);
     let mut town = Town::with("cp1").await;
     town.add_leased("cp2").await;
     let proxy = town.proxy("leases", "cp1", "cp1");
@@ -181,17 +181,14 @@ async fn a_departed_server_is_forgotten_after_forget_after_and_not_before() {
     let admin = admin(&proxy).await;
     assert_eq!(admin.get(WIDGETS).await.status, 200);
     let left = Instant::now();
-    town["cp2"].shut_down(Duration::from_secs(1)).await;
+    town["cp2"].shut_down(Duration::ZERO).await;
     until_departed(&proxy, "cp2").await;
+    try_again(&admin.get(WIDGETS).await);
     until_gone(&proxy, "cp2").await;
     assert!(left.elapsed() >= FORGET_AFTER);
     assert_eq!(admin.get(WIDGETS).await.status, 404);
     assert_eq!(marked(&admin, "example.com", "v1").await, None);
-    assert_eq!(names(&proxy), ["cp1"]);
-    eventually("nothing is counted of it", || {
-        Arc::strong_count(&proxy.app.proxy) > 0 && !names(&proxy).contains(&"cp2".to_owned())
-    })
-    .await;
+    assert_eq!((names(&proxy), counted(&proxy, "departed").await), (vec!["cp1".to_owned()], 0.0));
     let metrics = proxy.page("/metrics").await;
     let left: Vec<_> = metrics.text().lines().filter(|line| line.contains("server=\"cp2\"")).collect();
     assert!(left.is_empty(), "{left:#?}");

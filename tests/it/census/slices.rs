@@ -37,7 +37,7 @@ async fn a_server_whose_endpoint_comes_is_a_peer_and_stays_stale_when_it_goes() 
     until_it_is(&proxy, &id, Fresh).await;
     assert_eq!(admin.get(WIDGETS).await.status, 200);
 
-    town["cp2"].shut_down(Duration::from_secs(1)).await;
+    town["cp2"].shut_down(Duration::ZERO).await;
     until_departed(&proxy, &id).await;
     try_again(&admin.get(WIDGETS).await);
     assert_eq!(marked(&admin, "example.com", "v1").await.unwrap(), "Stale");
