@@ -75,6 +75,7 @@ impl Knowledge {
         };
         same_document
             && self.freshness() == other.freshness()
+            && self.departed == other.departed
             && self.is_believed_in_documents() == other.is_believed_in_documents()
     }
 

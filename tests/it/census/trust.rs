@@ -22,7 +22,10 @@ async fn i11_an_impostor_inside_of_the_ranges_gets_no_request_and_no_identity() 
         eventually("it is tried again", || town[impostor].connections_accepted() > before + 1).await;
         assert_eq!(freshness(&proxy, impostor), Some(Unknown));
         let failed = proxy
-            .metric("kube_peer_proxy_upstream_connects_total", &[&format!("\"{impostor}\""), "result=\"tls\""])
+            .metric(
+                "kube_peer_proxy_upstream_connects_total",
+                &[&format!("\"{impostor}\""), "result=\"tls\""],
+            )
             .await;
         assert!(failed >= 1.0, "{failed}");
     }
