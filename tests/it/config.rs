@@ -443,21 +443,16 @@ fn servers_can_come_from_elsewhere_within_networks_that_are_allowed() {
 }
 
 #[test]
-fn by_dns_there_need_not_be_a_server_in_the_configuration_and_home_can_have_any_name() {
+fn by_dns_there_need_not_be_a_server_in_the_configuration() {
     let place = Place::new();
     let mut flags = place.basic();
     flags.retain(|flag| !flag.starts_with("--api-server="));
     flags.extend(
-        [
-            "--peer-source=dns",
-            "--peer-dns-name=a.example",
-            "--peer-allowed-cidrs=10.0.0.0/8",
-            "--home=10.0.0.1-6443",
-        ]
-        .map(str::to_owned),
+        ["--peer-source=dns", "--peer-dns-name=a.example", "--peer-allowed-cidrs=10.0.0.0/8"]
+            .map(str::to_owned),
     );
     let config = place.load_all(&flags).unwrap().config;
-    assert_eq!((config.servers.len(), config.home), (0, Home::Named("10.0.0.1-6443".into())));
+    assert_eq!((config.servers.len(), config.home), (0, Home::Chosen(HomePreference::Any)));
 }
 
 #[test]

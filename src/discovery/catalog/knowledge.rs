@@ -138,3 +138,30 @@ impl Freshness {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_left_is_stale_whatever_became_of_it_and_who_was_never_heard_is_unknown() {
+        for fetch in [Fetch::Due, Fetch::Overdue, Fetch::Good, Fetch::Failed] {
+            for lost in [false, true] {
+                let left = Knowledge { fetch, lost, departed: true, ..Knowledge::default() };
+                assert_eq!(left.freshness(), Freshness::Stale, "{left:?}");
+                assert!(!left.is_believed_in_documents());
+                let mut back = Knowledge { departed: false, ..left };
+                back.doubt();
+                assert_eq!(back.freshness(), Freshness::Unknown, "{back:?}");
+            }
+        }
+        let never = Knowledge { departed: true, ..Knowledge::default() };
+        assert_eq!(never.freshness(), Freshness::Unknown);
+    }
+
+    #[test]
+    fn that_somebody_left_shows_even_if_he_was_lost_before() {
+        let lost = Knowledge { fetch: Fetch::Good, lost: true, ..Knowledge::default() };
+        assert!(!lost.shows_as(&Knowledge { departed: true, ..lost.clone() }));
+    }
+}
