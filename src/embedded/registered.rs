@@ -169,11 +169,11 @@ fn age(version: &str) -> (u8, Reverse<u64>, Reverse<u64>) {
     read.unwrap_or(last)
 }
 
-fn position_or<'a>(
-    items: &'a mut Vec<Value>,
+fn position_or(
+    items: &mut Vec<Value>,
     matches: impl Fn(&Value) -> bool,
     make: impl FnOnce() -> Value,
-) -> &'a mut Value {
+) -> &mut Value {
     let at = items.iter().position(matches).unwrap_or_else(|| {
         items.push(make());
         items.len() - 1
