@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::{
     net::TcpListener,
+    sync::watch,
     task::JoinSet,
     time::{self, Instant},
 };
@@ -120,19 +121,8 @@ impl App {
             keeper.begin(keeper.prepare(loaded, None)?, None);
         let readiness = Readiness::default();
         let mut background = JoinSet::new();
+        let complete = census.complete();
         let heard = readiness.latch("discovery");
-        let asked = refresh.clone();
-        background.spawn(async move {
-            let everybody = async {
-                for server in &asked {
-                    server.asked_once().await;
-                }
-            };
-            if time::timeout(limits::READINESS_BOUND, everybody).await.is_err() {
-                tracing::warn!("not every API server has answered yet; ready without them");
-            }
-            heard.done();
-        });
 
         let flush = cache.map(|cache| {
             let (keeper, flush) = cache::Keeper::new(cache, Arc::clone(&book));
@@ -156,7 +146,15 @@ impl App {
             metrics: metrics.clone(),
             seats: Seats::default(),
             drain: drain.signal(),
+            complete: complete.clone(),
         }));
+        let asked = Arc::clone(&proxy);
+        background.spawn(async move {
+            if time::timeout(limits::READINESS_BOUND, everybody_asked(&asked, complete)).await.is_err() {
+                tracing::warn!("not every API server has answered yet; ready without them");
+            }
+            heard.done();
+        });
         let idle = Arc::clone(&proxy);
         background.spawn(async move {
             loop {
@@ -228,6 +226,19 @@ impl App {
             flush.now().await;
         }
         self.background.shutdown().await;
+    }
+}
+
+/// Ends when every server was asked once, those included that the source names first.
+async fn everybody_asked(proxy: &ArcSwap<Proxy>, mut complete: watch::Receiver<bool>) {
+    // An error says that nobody looks for servers any more.
+    let _ = complete.wait_for(|complete| *complete).await;
+    while proxy.load().fleet.is_empty() {
+        time::sleep(limits::NOBODY_LOOK_INTERVAL).await;
+    }
+    let asked = proxy.load().refresh.clone();
+    for server in &asked {
+        server.asked_once().await;
     }
 }
 

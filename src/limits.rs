@@ -517,6 +517,12 @@ pub const ROSTER_SETTLE: Duration = Duration::from_secs(1);
 /// What a source says is looked at again this often even if it says nothing new: leases expire in silence.
 pub const SOURCE_REREAD: Duration = Duration::from_secs(10);
 
+/// While there is no server at all, it is looked this often whether there is one.
+pub const NOBODY_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What a source says is looked at this often at most, however much it has to say.
+pub const SOURCE_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Entries of a source that are looked at each time; the others, by name, are not taken.
 pub const MAX_SOURCE_ENTRIES: usize = 10_000;
 

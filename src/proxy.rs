@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use http::{HeaderMap, Method, Request, Response, Uri, header, request::Parts, uri::Authority};
 use http_body::Body as _;
 use rustls_pki_types::UnixTime;
+use tokio::sync::watch;
 
 use crate::{
     api::{
@@ -96,6 +97,8 @@ pub struct Proxy {
     pub seats: Seats,
     /// Whether we are on our way out.
     pub drain: drain::Signal,
+    /// Whether the source of servers has said once who there is.
+    pub complete: watch::Receiver<bool>,
 }
 
 /// Who the API servers are, and what is known of them: all in which one [`Proxy`] differs from the next.
@@ -149,6 +152,7 @@ impl Proxy {
             metrics: self.metrics.clone(),
             seats: self.seats.clone(),
             drain: self.drain.clone(),
+            complete: self.complete.clone(),
         }
     }
 
@@ -310,6 +314,22 @@ impl Proxy {
             healthy: self.fleet.healthy(),
             fresh: catalog.fresh,
             unknown: catalog.ignorance_of(info),
+            incomplete: !self.is_complete(),
+        }
+    }
+
+    /// Whether it is known who the API servers are, so that what nobody lists is not there (I8).
+    fn is_complete(&self) -> bool {
+        *self.complete.borrow()
+    }
+
+    /// Who was not heard, for people.
+    fn unheard(&self, catalog: &Catalog) -> String {
+        let unknown = self.names(catalog.unknown);
+        match (self.is_complete(), unknown.as_str()) {
+            (true, _) => unknown,
+            (false, "") => "those whom --peer-source has not named yet".to_owned(),
+            (false, names) => format!("{names}, and those whom --peer-source has not named yet"),
         }
     }
 

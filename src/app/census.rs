@@ -4,27 +4,28 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use anyhow::Context as _;
 use tokio::{
-    sync::Notify,
+    sync::{Notify, watch},
+    task::JoinSet,
     time::{Instant, sleep_until},
 };
 
 use crate::{
     config::{Config, PeerSource},
-    discovery::informer::Informers,
+    discovery::informer::{Informers, Seeing},
     limits,
     metrics::Metrics,
     servers::source::{
-        dns::Dns,
+        allowed::Allowed,
+        dns::{Answer, Dns},
         endpoint_slices,
         leases::{Clock, Leases},
         registrar::Registrar,
         roster::{Change, Members, Settings},
-        sighting::{Address, Reading},
+        sighting::{Address, Reading, Sightings},
     },
 };
 
@@ -40,8 +41,16 @@ pub(super) struct Witnesses {
 pub(super) struct Census {
     registrar: Registrar,
     source: Source,
+    /// A question that DNS has not answered yet. It stays when whoever waits for it turns to something else.
+    asking: JoinSet<Answer>,
     witnesses: Witnesses,
     next_look: Instant,
+    /// When it was looked last.
+    looked: Instant,
+    /// The source has said once who there is.
+    has_said: bool,
+    /// The same, and whoever it named is among the servers.
+    complete: watch::Sender<bool>,
 }
 
 /// Where to look, and what is remembered for it.
@@ -49,7 +58,7 @@ enum Source {
     Static,
     Leases(Leases),
     EndpointSlices,
-    Dns(Box<Dns>),
+    Dns(Arc<Dns>),
 }
 
 // === impl Witnesses ===
@@ -66,6 +75,18 @@ impl Witnesses {
     /// Somebody may have come, gone or moved.
     pub(super) fn heard(&self) {
         self.news.notify_one();
+    }
+
+    /// Tells when what an informer saw begins to count, and when it counts no longer: that it changed it says itself.
+    pub(super) async fn follow<K>(self, mut seeing: Seeing<K>) {
+        let mut live = false;
+        while seeing.changed().await.is_ok() {
+            let now = seeing.borrow_and_update().live;
+            if live != now {
+                live = now;
+                self.heard();
+            }
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<str>, Informers>> {
@@ -92,52 +113,101 @@ impl Census {
             Some(PeerSource::Leases) => Source::Leases(Leases::new(config.discovery.forget_after)),
             Some(PeerSource::EndpointSlices) => Source::EndpointSlices,
             Some(PeerSource::Dns(question)) => {
-                Source::Dns(Box::new(Dns::new(question.clone()).context("--peer-source=dns")?))
+                let nameserver = config.peers.as_ref().and_then(|peers| peers.nameserver);
+                let dns = match nameserver {
+                    Some(nameserver) => Dns::of(question.clone(), nameserver),
+                    None => Dns::new(question.clone()),
+                };
+                Source::Dns(Arc::new(dns.context("--peer-source=dns")?))
             }
         };
+        let is_static = matches!(source, Source::Static);
         let name = config.peers.as_ref().map_or("static", |peers| peers.source.as_str());
         let registrar = Registrar::new(fixed(config), settings(config), name, metrics.sources.clone());
-        Ok(Self { registrar, source, witnesses, next_look: Instant::now() })
+        let now = Instant::now();
+        Ok(Self {
+            registrar,
+            source,
+            asking: JoinSet::new(),
+            witnesses,
+            next_look: now,
+            looked: now,
+            has_said: is_static,
+            complete: watch::Sender::new(is_static),
+        })
     }
 
-    /// The roster as it is.
-    pub(super) fn members(&self) -> &Arc<Members> {
-        self.registrar.members()
+    /// Whether the source has said once who there is, and they are among the servers.
+    pub(super) fn complete(&self) -> watch::Receiver<bool> {
+        self.complete.subscribe()
     }
 
-    /// Another configuration, with the same source.
-    pub(super) fn configure(&mut self, config: &Config) -> Option<Change> {
-        let allowed = config.peers.as_ref().map(|peers| peers.allowed()).unwrap_or_default();
+    /// The roster as another configuration will make it.
+    pub(super) fn members_with(&self, config: &Config) -> Arc<Members> {
         let now = std::time::Instant::now();
-        self.registrar.configure(fixed(config), settings(config), &allowed, now)
+        self.registrar.preview(fixed(config), settings(config), &allowed(config), now)
     }
 
-    /// Ends with the next change. Nothing is lost if it is dropped before.
+    /// Another configuration, with the same source. What it allows now counts from now on.
+    pub(super) fn configure(&mut self, config: &Config) -> Option<Change> {
+        if let Source::Leases(leases) = &mut self.source {
+            leases.forget_after(config.discovery.forget_after);
+        }
+        // Its answer would be read by what was allowed before.
+        self.asking = JoinSet::new();
+        self.look_now();
+        let now = std::time::Instant::now();
+        self.registrar.configure(fixed(config), settings(config), &allowed(config), now)
+    }
+
+    /// Looks again without waiting until it is time.
+    pub(super) fn look_now(&mut self) {
+        self.next_look = Instant::now();
+    }
+
+    /// Ends with the next change, which whoever called has taken over when he calls again. Nothing is lost if it is
+    /// dropped before.
     pub(super) async fn change(&mut self, config: &Config) -> Change {
         loop {
+            if self.has_said {
+                self.complete.send_if_modified(|complete| !std::mem::replace(complete, true));
+            }
             let due = self.registrar.due().map(Instant::from_std);
-            tokio::select! {
-                () = sleep_until(self.next_look) => {}
-                () = self.witnesses.news.notified() => {}
+            let reading = tokio::select! {
+                () = sleep_until(self.next_look), if self.asking.is_empty() => match self.look(config) {
+                    Some(reading) => reading,
+                    None => continue,
+                },
+                Some(answer) = self.asking.join_next() => {
+                    // One that panicked is asked again when it is time to.
+                    let Ok(answer) = answer else { continue };
+                    self.next_look = Instant::now() + answer.again_after;
+                    answer.reading
+                }
+                () = self.witnesses.news.notified() => {
+                    self.next_look = self.next_look.min(self.looked + limits::SOURCE_LOOK_INTERVAL);
+                    continue;
+                }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     if let Some(change) = self.registrar.tick(std::time::Instant::now()) {
                         return change;
                     }
                     continue;
                 }
-            }
-            let (reading, again_after) = self.look(config).await;
-            self.next_look = Instant::now() + again_after;
+            };
+            self.has_said |= reading.sightings != Sightings::Unknown;
             if let Some(change) = self.registrar.take(reading, std::time::Instant::now()) {
                 return change;
             }
         }
     }
 
-    async fn look(&mut self, config: &Config) -> (Reading, Duration) {
-        let Some(peers) = &config.peers else { return (Reading::unknown(), limits::SOURCE_REREAD) };
-        let allowed = peers.allowed();
-        let reading = match &mut self.source {
+    /// What the source says, unless it is yet to be asked.
+    fn look(&mut self, config: &Config) -> Option<Reading> {
+        self.looked = Instant::now();
+        self.next_look = self.looked + limits::SOURCE_REREAD;
+        let allowed = allowed(config);
+        Some(match &mut self.source {
             Source::Static => Reading::unknown(),
             Source::Leases(leases) => self.witnesses.read(|informers| {
                 let seen = informers.leases.borrow().clone();
@@ -149,12 +219,16 @@ impl Census {
                 seen.live.then(|| endpoint_slices::read(seen.objects.values().map(Arc::as_ref), &allowed))
             }),
             Source::Dns(dns) => {
-                let answer = dns.ask(&allowed).await;
-                return (answer.reading, answer.again_after);
+                let dns = Arc::clone(dns);
+                self.asking.spawn(async move { dns.ask(&allowed).await });
+                return None;
             }
-        };
-        (reading, limits::SOURCE_REREAD)
+        })
     }
+}
+
+fn allowed(config: &Config) -> Allowed {
+    config.peers.as_ref().map(|peers| peers.allowed()).unwrap_or_default()
 }
 
 fn fixed(config: &Config) -> impl Iterator<Item = (Arc<str>, Address)> {

@@ -266,8 +266,13 @@ impl Keeper {
             }
             let client = kube_client(Arc::clone(server), Arc::clone(&fetcher.user));
             let (asking, witnesses) = (refresh.clone(), self.witnesses.clone());
+            let source = match self.source {
+                Some(PeerSource::Leases) => Some(Trigger::Lease),
+                Some(PeerSource::EndpointSlices) => Some(Trigger::EndpointSlice),
+                Some(PeerSource::Dns(_)) | None => None,
+            };
             let ask = move |trigger| {
-                if matches!(trigger, Trigger::Lease | Trigger::EndpointSlice) {
+                if source == Some(trigger) {
                     witnesses.heard();
                 }
                 if custom {
@@ -275,6 +280,15 @@ impl Keeper {
                 }
             };
             let informers = Informers::spawn(&mut tasks, server, &client, &metrics, wanted, ask);
+            match source {
+                Some(Trigger::Lease) => {
+                    tasks.spawn(self.witnesses.clone().follow(informers.leases.clone()));
+                }
+                Some(_) => {
+                    tasks.spawn(self.witnesses.clone().follow(informers.endpoint_slices.clone()));
+                }
+                None => {}
+            }
             self.witnesses.add(&server.name, informers);
         }
         Probe {

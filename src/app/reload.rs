@@ -39,10 +39,7 @@ use crate::{
     proxy::InUse,
     servers::{
         Server, ServerTls,
-        source::{
-            MAX_SERVERS,
-            roster::{Change, Members, News, State},
-        },
+        source::roster::{Change, Members, News, State},
     },
 };
 
@@ -122,7 +119,7 @@ struct Rekey {
 // === impl Reloader ===
 
 impl Reloader {
-    /// Looks for changes now and not only when it is time.
+    /// Looks for changes now and not only when it is time, of files and at the source of servers.
     pub fn check_now(&self) {
         self.wake.notify_one();
     }
@@ -164,7 +161,10 @@ impl Reload {
         loop {
             let asked = tokio::select! {
                 () = sleep_until(check_next) => false,
-                () = self.reloader.wake.notified() => true,
+                () = self.reloader.wake.notified() => {
+                    self.census.look_now();
+                    true
+                }
                 change = self.census.change(&self.in_use.config) => {
                     self.arrange(&change);
                     continue;
@@ -294,7 +294,8 @@ impl Reload {
         }
         let policy = policy::policy(&loaded, &leaving, proxy.policy.load().generation + 1)?;
         let tls = policy::serving(&loaded, &policy)?;
-        let everybody = with_members(&loaded, self.census.members())?;
+        // Those of the source that there is room for beside the new configuration's.
+        let everybody = with_members(&loaded, &self.census.members_with(&loaded.config))?;
         let prepared = self.keeper.prepare(&everybody, Some(&self.everybody.config))?;
         let rekeyed = self.rekeyed(&everybody, &prepared)?;
 
@@ -345,19 +346,27 @@ impl Reload {
             Some(servers) => (servers.fleet.clone(), Arc::clone(&servers.book)),
             None => (proxy.fleet.clone(), Arc::clone(&proxy.book)),
         };
+        let of = |name| change.news.iter().filter(move |(other, _)| other == name).map(|(_, news)| news);
         for (name, member) in change.members.iter() {
+            let Some(server) = fleet.position(name).map(|number| fleet.get(number)) else { continue };
             let departed = member.state == State::Departed;
-            if let Some(number) = fleet.position(name) {
-                book.update(fleet.get(number), |known| known.departed = departed);
+            // Another process, or one that did other things meanwhile: not to be believed before it is asked.
+            let doubted = of(name).any(|news| matches!(news, News::Restarted | News::Returned));
+            if doubted {
+                // Before the doubt, so that what is being fetched now does not end it.
+                server.health.disconnected();
+            } else if of(name).any(|news| *news == News::Departed) {
+                // Soon it may not be there.
+                server.health.look();
             }
-        }
-        for (name, news) in &change.news {
-            if matches!(news, News::Restarted | News::Departed)
-                && let Some(number) = fleet.position(name)
-            {
-                // Another process, or soon none: what is known may be old.
-                fleet.get(number).health.disconnected();
-            }
+            book.update(server, |known| {
+                known.departed = departed;
+                if doubted {
+                    known.doubt();
+                }
+            });
+            let freshness = book.books().knowledge(server).freshness();
+            self.metrics.discovery.freshness(name, freshness.as_str());
         }
         if let Some(servers) = others {
             self.proxy.store(Arc::new(proxy.before(servers)));
@@ -431,10 +440,6 @@ fn with_members(loaded: &Loaded, members: &Members) -> anyhow::Result<Loaded> {
     for (name, member) in members {
         if loaded.config.servers.iter().any(|server| server.name == *name) || member.state == State::Static {
             continue;
-        }
-        if everybody.config.servers.len() >= MAX_SERVERS {
-            // The roster finds out whom there is no place for as soon as it knows the configuration.
-            break;
         }
         let server = peers.server(Arc::clone(name), &member.address);
         everybody.config.servers.push(server.with_context(|| format!("API server {name}"))?);

@@ -59,5 +59,5 @@ pub(super) fn peers(
         Kind::EndpointSlices => PeerSource::EndpointSlices,
         Kind::Dns => PeerSource::Dns(name?),
     };
-    Some((Peers { source, allowed_cidrs, like }, material))
+    Some((Peers { source, allowed_cidrs, nameserver: None, like }, material))
 }

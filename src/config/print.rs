@@ -168,7 +168,7 @@ fn put_clients(file: &mut File, clients: &ClientLimits) {
 }
 
 fn put_peers(file: &mut File, peers: Option<&Peers>) {
-    let Some(Peers { source, allowed_cidrs, like }) = peers else {
+    let Some(Peers { source, allowed_cidrs, nameserver: _, like }) = peers else {
         file.put("peer-source", "static");
         return;
     };

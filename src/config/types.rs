@@ -163,6 +163,8 @@ pub struct Peers {
     pub source: PeerSource,
     /// The networks in which they may be; at least one.
     pub allowed_cidrs: Vec<IpNet>,
+    /// The DNS server that is asked instead of this machine's; for whoever embeds us, there is no setting for it.
+    pub nameserver: Option<SocketAddr>,
     /// Name and address are those of nobody: see [`Peers::server`].
     pub(super) like: ServerConfig,
 }

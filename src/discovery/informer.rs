@@ -121,6 +121,10 @@ impl Wanted {
 // === impl Informers ===
 
 impl Informers {
+    /// What can be watched, by the names that metrics have for it.
+    pub const RESOURCES: [&'static str; 4] =
+        ["customresourcedefinitions", "apiservices", "leases", "endpointslices"];
+
     /// Starts the informers of `server`, whose tasks are among `tasks` and end with them.
     ///
     /// What they see asks for fetches by `ask`, decides the server's [`Mode`] and is on its board

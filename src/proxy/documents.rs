@@ -97,12 +97,12 @@ impl Proxy {
                 );
                 return wanted(catalog, Answer::Withheld(Skip::StaleOnly, again(message)));
             }
-            Found::Nothing if ignorance(&catalog, path).is_empty() => return Ok(None),
+            Found::Nothing if self.is_complete() && ignorance(&catalog, path).is_empty() => return Ok(None),
             Found::Nothing => {
                 self.metrics.discovery.skipped(Skip::Unknown);
-                let unknown = self.names(catalog.unknown);
+                let unheard = self.unheard(&catalog);
                 return Err(again(format!(
-                    "{}: no API server that was heard lists it; not heard: {unknown} \
+                    "{}: no API server that was heard lists it; not heard: {unheard} \
                      (see /debug/servers on the admin address)",
                     exchange.uri.path()
                 )));

@@ -164,7 +164,7 @@ impl Proxy {
             }
             self.recheck(number, exchange.policy.settings.recheck_timeout).await;
             let now = self.book.catalog();
-            if now.serving(info).listed().is_empty() && now.unknown.is_empty() {
+            if now.serving(info).listed().is_empty() && self.is_complete() && now.unknown.is_empty() {
                 // Everybody was heard just now, and nobody has it: the 404 was right.
                 return Ok(response);
             }
@@ -310,9 +310,11 @@ impl Proxy {
             ))
             .retry_after(limits::RETRY_AFTER_SECONDS);
         }
-        let unknown = self.names(self.book.catalog().unknown);
         let hint = match reason {
-            Reason::Unknown => format!("; not heard: {unknown} (see /debug/servers on the admin address)"),
+            Reason::Unknown => {
+                let unheard = self.unheard(&self.book.catalog());
+                format!("; not heard: {unheard} (see /debug/servers on the admin address)")
+            }
             _ => String::new(),
         };
         Status::unavailable(format!("{}: {}{hint}", what(info), reason.explain()))

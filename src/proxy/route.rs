@@ -23,6 +23,8 @@ pub struct Situation {
     pub fresh: ServerSet,
     /// Servers of which we do not know what they serve now.
     pub unknown: ServerSet,
+    /// There may be servers that nobody has named to us yet.
+    pub incomplete: bool,
 }
 
 /// Where to send a request, and why.
@@ -112,7 +114,8 @@ pub fn route(serving: Serving, situation: Situation) -> Decision {
         let peers = if serving.current.is_empty() { serving.stale } else { serving.current };
         return Peers(peers, Reason::PeersServe);
     }
-    if situation.unknown.is_empty() { Home(Reason::NobodyServes) } else { Unavailable(Reason::Unknown) }
+    let everybody = situation.unknown.is_empty() && !situation.incomplete;
+    if everybody { Home(Reason::NobodyServes) } else { Unavailable(Reason::Unknown) }
 }
 
 // === impl Reason ===

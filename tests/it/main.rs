@@ -3,6 +3,7 @@
 
 mod admin;
 mod cache;
+mod census;
 mod chains;
 mod cli;
 mod config;

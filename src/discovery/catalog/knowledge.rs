@@ -67,7 +67,10 @@ impl Knowledge {
     /// How far to trust it.
     pub fn freshness(&self) -> Freshness {
         match (self.fetch, self.is_away()) {
-            (Fetch::Never | Fetch::Due | Fetch::Overdue, _) => Freshness::Unknown,
+            (Fetch::Never, _) => Freshness::Unknown,
+            // Whatever became of it since: it is not there to be asked, and on its return it is.
+            _ if self.departed => Freshness::Stale,
+            (Fetch::Due | Fetch::Overdue, _) => Freshness::Unknown,
             (Fetch::Good, false) => Freshness::Fresh,
             (Fetch::Good, true) | (Fetch::Failed, _) => Freshness::Stale,
         }
@@ -88,6 +91,7 @@ impl Knowledge {
         };
         same_document
             && self.freshness() == other.freshness()
+            && self.departed == other.departed
             && self.is_believed_in_documents() == other.is_believed_in_documents()
             && self.gone == other.gone
     }
@@ -216,5 +220,32 @@ impl Freshness {
             Self::Fresh => "fresh",
             Self::Stale => "stale",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_left_is_stale_whatever_became_of_it_and_who_was_never_heard_is_unknown() {
+        for fetch in [Fetch::Due, Fetch::Overdue, Fetch::Good, Fetch::Failed] {
+            for lost in [false, true] {
+                let left = Knowledge { fetch, lost, departed: true, ..Knowledge::default() };
+                assert_eq!(left.freshness(), Freshness::Stale, "{left:?}");
+                assert!(!left.is_believed_in_documents());
+                let mut back = Knowledge { departed: false, ..left };
+                back.doubt();
+                assert_eq!(back.freshness(), Freshness::Unknown, "{back:?}");
+            }
+        }
+        let never = Knowledge { departed: true, ..Knowledge::default() };
+        assert_eq!(never.freshness(), Freshness::Unknown);
+    }
+
+    #[test]
+    fn that_somebody_left_shows_even_if_he_was_lost_before() {
+        let lost = Knowledge { fetch: Fetch::Good, lost: true, ..Knowledge::default() };
+        assert!(!lost.shows_as(&Knowledge { departed: true, ..lost.clone() }));
     }
 }

@@ -52,6 +52,7 @@ pub(super) fn servers(proxy: &Proxy) -> Value {
                 "healthy": server.health.is_healthy(),
                 "health": health(&server.health),
                 "freshness": known.freshness().as_str(),
+                "departed": known.departed,
                 "gone": known.gone().keys().map(ToString::to_string).collect::<Vec<_>>(),
                 "secondsSinceContact": contact,
                 "lastError": server.health.last_error(),

@@ -18,6 +18,7 @@ fn situation() -> Situation {
         healthy: set(&[0, 1, 2]),
         fresh: set(&[0, 1, 2]),
         unknown: ServerSet::EMPTY,
+        incomplete: false,
     }
 }
 
@@ -46,6 +47,8 @@ fn i8_nobody_lists_it_is_homes_answer_only_when_everybody_was_heard() {
     assert_eq!(route(serving(&[]), situation()), Decision::Home(Reason::NobodyServes));
     let unheard = Situation { unknown: set(&[2]), ..situation() };
     assert_eq!(route(serving(&[]), unheard), Decision::Unavailable(Reason::Unknown));
+    let unnamed = Situation { incomplete: true, ..situation() };
+    assert_eq!(route(serving(&[]), unnamed), Decision::Unavailable(Reason::Unknown));
 }
 
 #[test]

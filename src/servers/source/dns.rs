@@ -1,7 +1,7 @@
 //! Servers by DNS: the addresses of a headless service's name, or the targets of its SRV records.
 //!
 //! Servers are named by their addresses ([`super::sighting::address_name`]), those that SRV records lead to by the
-//! target's name if that has one address , and with the port behind it if it is there
+//! target's name if that has one address, and with the port behind it if it is there
 //! with several. A name with addresses of both kinds gives each server twice; `--peer-allowed-cidrs` can leave one kind
 //! out.
 //!
@@ -10,12 +10,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
@@ -143,6 +145,18 @@ impl Dns {
     pub fn new(question: Question) -> Result<Self, NetError> {
         let (servers, options) = read_system_conf()?;
         Self::with(question, servers, options)
+    }
+
+    /// Asks one DNS server.
+    ///
+    /// # Errors
+    /// If it can't be used.
+    pub fn of(question: Question, server: SocketAddr) -> Result<Self, NetError> {
+        let mut connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
+        connections.iter_mut().for_each(|connection| connection.port = server.port());
+        let mut asked = NameServerConfig::udp(server.ip());
+        asked.connections = connections.into();
+        Self::with(question, ResolverConfig::from_name_servers(vec![asked]), ResolverOpts::default())
     }
 
     /// Asks certain DNS servers.

@@ -89,6 +89,11 @@ impl Leases {
         Self { forget_after, renewals: BTreeMap::new() }
     }
 
+    /// From now on another one.
+    pub fn forget_after(&mut self, forget_after: Duration) {
+        self.forget_after = forget_after;
+    }
+
     /// Reads all leases that there are, in any order. Those of others than API servers, and in other namespaces, are
     /// passed over. Expiry comes in silence: to be read again every [`limits::SOURCE_REREAD`], but only while the list
     /// is kept up to date, for in an old list everything expires.

@@ -80,6 +80,19 @@ impl Registrar {
         self.publish(change, now)
     }
 
+    /// The list as another configuration will make it.
+    pub fn preview(
+        &self,
+        fixed: impl IntoIterator<Item = (Arc<str>, Address)>,
+        settings: Settings,
+        allowed: &Allowed,
+        now: Instant,
+    ) -> Arc<Members> {
+        let mut roster = self.roster.clone();
+        roster.configure(fixed, settings, allowed, now);
+        Arc::clone(roster.published())
+    }
+
     fn refuse(&mut self, refused: &[Refused], turned_away: &[Refused], now: Instant) {
         let mut still = HashSet::new();
         for one in refused.iter().chain(turned_away) {

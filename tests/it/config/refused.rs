@@ -161,7 +161,13 @@ fn a_source_that_cannot_work_is_told_with_what_it_needs() {
         let flag = format!("--peer-dns-name={name}");
         only_fault(place.load_basic(&["--peer-source=dns", cidrs, &flag]), "--peer-dns-name");
     }
-    only_fault(place.load_basic(&["--peer-source=leases", cidrs, "--home=b"]), "--home");
+    for source in ["leases", "endpointslices", "dns"] {
+        let source = format!("--peer-source={source}");
+        let mut flags = vec![&*source, cidrs, "--home=10.0.0.1-6443"];
+        flags.extend((source == "--peer-source=dns").then_some("--peer-dns-name=a.example"));
+        let message = only_fault(place.load_basic(&flags), "--home");
+        assert!(message.contains("--peer-source names can only be a peer"), "{message}");
+    }
     let mut flags = place.basic();
     flags.retain(|flag| !flag.starts_with("--api-server="));
     flags.extend(["--peer-source=endpointslices".to_owned(), cidrs.to_owned()]);

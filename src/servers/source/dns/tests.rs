@@ -1,8 +1,7 @@
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig};
 use hickory_resolver::proto::op::{Message, MessageType};
 use hickory_resolver::proto::rr::Record;
 use hickory_resolver::proto::rr::rdata::{A, AAAA, SRV};
@@ -50,12 +49,7 @@ async fn server() -> (Zone, SocketAddr) {
 }
 
 fn dns(question: &str, server: SocketAddr) -> Dns {
-    let mut connection = ConnectionConfig::udp();
-    connection.port = server.port();
-    let mut nameserver = NameServerConfig::udp(server.ip());
-    nameserver.connections = vec![connection];
-    let servers = ResolverConfig::from_name_servers(vec![nameserver]);
-    Dns::with(Question::parse(question).unwrap(), servers, ResolverOpts::default()).unwrap()
+    Dns::of(Question::parse(question).unwrap(), server).unwrap()
 }
 
 fn tell(zone: &Zone, name: &str, kind: RecordType, say: Say) {
