@@ -67,7 +67,7 @@ impl ProxyBuilder {
             configure: Vec::new(),
         };
         builder.flags(|args| {
-            args.discovery_refresh = Some("interval".into());
+            args.discovery_refresh = Some(std::env::var("KIT_MODE").unwrap_or("interval".into()));
             args.discovery_refresh_interval = Some("1h".into());
             args.stale_after = Some("20s".into());
             args.shutdown_delay_duration = Some("0".into());
@@ -88,6 +88,11 @@ impl ProxyBuilder {
     /// Fetches discovery this often.
     pub fn refresh(self, interval: &str) -> Self {
         self.flags(|args| args.discovery_refresh_interval = Some(interval.to_owned()))
+    }
+
+    /// Fetches discovery when an event says that it may have changed, as it is without a word.
+    pub fn watching(self) -> Self {
+        self.flags(|args| args.discovery_refresh = Some("watch".into()))
     }
 
     /// Whatever `serve` can be told.
