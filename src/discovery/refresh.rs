@@ -10,12 +10,14 @@
 
 mod coalesce;
 pub(super) mod mode;
+mod restless;
 
 use std::{sync::Arc, time::Duration};
 
 use coalesce::Coalesce;
 use futures_util::FutureExt as _;
 use rand::RngExt as _;
+use restless::{News, Restless};
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::JoinSet,
@@ -67,7 +69,7 @@ pub enum Trigger {
     Lease,
     /// The endpoints of the API servers changed.
     EndpointSlice,
-    /// The server is healthy again, or no longer.
+    /// Exchanges go to the server again, or no longer.
     Health,
     /// Contact came back.
     Reconnect,
@@ -104,9 +106,12 @@ struct Task {
     urgent: Arc<Notify>,
     events: mpsc::Receiver<Trigger>,
     coalesce: Coalesce,
+    restless: Restless,
     mode: watch::Receiver<Mode>,
     ended: watch::Sender<u64>,
     backoff: Duration,
+    /// That fetches fail was said; it is not said again before one went well.
+    complained: bool,
     last_fetch: Option<Instant>,
     /// A document of the server was believed.
     proven: bool,
@@ -188,6 +193,8 @@ impl Refresh {
             urgent: Arc::clone(&urgent),
             events,
             coalesce: Coalesce::default(),
+            restless: Restless::default(),
+            complained: false,
             ended: ended_tx,
             last_fetch: None,
             proven: false,
@@ -307,8 +314,15 @@ impl Task {
         let Some(last) = self.last_fetch else { return trigger };
         let mut trigger = trigger;
         if trigger != Trigger::Write {
+            let mut earliest = last + self.schedule.min_interval;
+            if trigger != Trigger::RouteNotFound
+                && let Some(later) = self.restless.not_before().filter(|later| *later > earliest)
+            {
+                self.metrics.discovery.held_back(&self.server.name);
+                earliest = later;
+            }
             tokio::select! {
-                () = time::sleep_until(last + self.schedule.min_interval) => return trigger,
+                () = time::sleep_until(earliest) => return trigger,
                 () = self.urgent.notified() => trigger = Trigger::Write,
             }
         }
@@ -363,6 +377,7 @@ impl Task {
             self.server.health.look();
         }
         self.server.health.fetched(Ok(()));
+        self.said(document.is_some(), ready, trigger);
         // What was lost while we asked makes the answer an old one.
         let settled = ready && losses == self.server.health.losses();
         if settled {
@@ -373,18 +388,39 @@ impl Task {
         } else {
             self.back_off();
         }
-        if document.is_some() {
-            tracing::info!(server = %self.server.name, trigger = trigger.as_str(), ready, "discovery changed");
-        }
         self.write(move |known| known.fetched(document, settled)).await;
+    }
+
+    /// Tells of a fetch that went well, but not the same thing for ever.
+    fn said(&mut self, changed: bool, ready: bool, trigger: Trigger) {
+        let server = &self.server.name;
+        if std::mem::take(&mut self.complained) {
+            tracing::info!(%server, "discovery can be fetched again");
+        }
+        let was_known = self.restless.is_known();
+        match self.restless.fetched(changed, Instant::now()) {
+            Some(News::Restless) => {
+                tracing::warn!(%server, "its discovery is another one at each fetch; it is fetched less often");
+            }
+            Some(News::Calm) => tracing::info!(%server, "its discovery has calmed down"),
+            None => {}
+        }
+        if changed && !was_known {
+            tracing::info!(%server, trigger = trigger.as_str(), ready, "discovery changed");
+        }
     }
 
     async fn failed(&mut self, error: &FetchError, trigger: Trigger) {
         let error = error.to_string();
-        tracing::warn!(
-            server = %self.server.name, at = %self.server.authority, trigger = trigger.as_str(), %error,
-            "cannot fetch discovery; what was known before stays",
-        );
+        let (server, at, trigger) = (&self.server.name, &self.server.authority, trigger.as_str());
+        if std::mem::replace(&mut self.complained, true) {
+            tracing::debug!(%server, %at, trigger, %error, "still cannot fetch discovery");
+        } else {
+            tracing::warn!(
+                %server, %at, trigger, %error,
+                "cannot fetch discovery; what was known before stays, and it is tried again",
+            );
+        }
         self.server.health.fetched(Err(&error));
         self.back_off();
         self.write(Knowledge::fetch_failed).await;

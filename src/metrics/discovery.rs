@@ -21,6 +21,7 @@ pub struct DiscoveryMetrics {
     sync_errors: Family<SyncError, Counter>,
     last_sync: Family<Server, Gauge<f64, std::sync::atomic::AtomicU64>>,
     freshness: Family<Freshness, Gauge>,
+    held_back: Family<Server, Counter>,
     stale_skips: Family<Skip, Counter>,
     authorizations: Family<Authorization, Counter>,
     merged_hits: Counter,
@@ -89,6 +90,11 @@ impl DiscoveryMetrics {
             self.freshness.clone(),
         );
         registry.register(
+            "kube_peer_proxy_discovery_held_back",
+            "Fetches put off because a server's discovery was another one at each of the last ones",
+            self.held_back.clone(),
+        );
+        registry.register(
             "kube_peer_proxy_stale_skips",
             "Answers withheld with a 503 because our view was outdated",
             self.stale_skips.clone(),
@@ -142,6 +148,11 @@ impl DiscoveryMetrics {
             let labels = Freshness { server: server.clone(), state };
             self.freshness.get_or_create(&labels).set(i64::from(state == now));
         }
+    }
+
+    /// A fetch is put off: the server changes too often.
+    pub fn held_back(&self, server: &ServerName) {
+        self.held_back.get_or_create(&Server { server: server.clone() }).inc();
     }
 
     /// A server is no longer among ours.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use kube_peer_proxy::embedded::{LoggedRequest, RunningServer};
+use kube_peer_proxy::limits;
 use kube_peer_proxy::servers::watched::{InformerState, Mode};
 use serde_json::{Value, json};
 
@@ -85,11 +86,11 @@ async fn syncs(proxy: &Proxy, server: &str, labels: &[&str]) -> f64 {
     proxy.metric("kube_peer_proxy_discovery_sync_total", &labels).await
 }
 
-/// Waits until the server was fetched for what its first lists showed, and twice behind that: now it is quiet.
+/// Waits until the server is watched and was looked at behind what its first lists showed: now it is quiet.
 async fn until_quiet(proxy: &Proxy, server: &str) {
     until_watched(proxy, server).await;
-    // One at the start, one for the lists, and the looks behind them.
-    until(&format!("{server} is quiet"), async || (syncs(proxy, server, &[]).await >= 4.0).then_some(())).await;
+    pass(limits::EVENTS_FOLLOW_UPS[1] + Duration::from_secs(2)).await;
+    assert!(is_watched(proxy, server));
 }
 
 fn is_our_own(request: &LoggedRequest) -> bool {

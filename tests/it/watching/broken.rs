@@ -21,7 +21,7 @@ async fn goes_on(cluster: &Cluster, proxy: &Proxy, group: &str) {
 }
 
 fn patient(proxy: ProxyBuilder) -> ProxyBuilder {
-    proxy.watching().file("discoveryFetchTimeout", "1m")
+    proxy.watching().file("discoveryFetchTimeout", "4s")
 }
 
 #[tokio::test]

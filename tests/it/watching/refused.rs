@@ -2,7 +2,6 @@
 
 use kube_peer_proxy::embedded::Recorded::{V1_32, V1_36};
 use kube_peer_proxy::embedded::{DiscoveryFault, ListFault, ResourceSpec, Store, WatchFault};
-use kube_peer_proxy::limits::REFUSED_RETRY;
 use kube_peer_proxy::ops::telemetry::LogFormat;
 
 use super::*;
@@ -44,7 +43,10 @@ async fn a_server_that_refuses_lists_or_watches_is_asked_on_the_timer_and_no_oth
             until_on_the_timer(&proxy, "v136").await;
             until_watched(&proxy, "v132").await;
             is_found(&cluster, &proxy, "example.com").await;
-            assert!(syncs(&proxy, "v136", &["trigger=\"interval\""]).await > 0.0);
+            until("the timer counts", async || {
+                (syncs(&proxy, "v136", &["trigger=\"interval\""]).await > 0.0).then_some(())
+            })
+            .await;
             assert_eq!(syncs(&proxy, "v132", &["trigger=\"interval\""]).await, 0.0);
             let text = log.text();
             let lines: Vec<&str> =
@@ -67,12 +69,12 @@ async fn it_is_watched_again_when_the_right_is_granted() {
         cluster.proxy().home("v132").watching().file("healthProbeInterval", "5s").refresh("30s").start().await;
     until_on_the_timer(&proxy, "v136").await;
     let asked = asked_of(server, DECISIVE[0], false).len();
-    pass(REFUSED_RETRY.mul_f64(2.5)).await;
+    pass(limits::REFUSED_RETRY.mul_f64(2.5)).await;
     let again = asked_of(server, DECISIVE[0], false).len() - asked;
     assert!((1..=5).contains(&again), "rarely: {again}");
     assert_eq!(log.text().matches("cannot be watched here").count(), 4, "it is not said again");
     server.faults().clear();
-    pass(REFUSED_RETRY.mul_f64(1.2)).await;
+    pass(limits::REFUSED_RETRY.mul_f64(1.2)).await;
     until_watched(&proxy, "v136").await;
     assert_eq!(log.text().matches("fetched in another way").count(), 2, "there, and back");
     let client = proxy.h2(As::Certificate(&PKI.admin)).await;
