@@ -151,7 +151,7 @@ impl Probe {
                 }
                 if said.ready.replace(ready).is_some_and(|before| before != ready) {
                     // Behind a proxy this is all that is heard when a server goes or comes back.
-                    self.refresh.ask(Trigger::Readiness);
+                    self.refresh.ask(Trigger::Health);
                 }
                 self.metrics.servers.probed(&self.server.name, "ok");
                 true

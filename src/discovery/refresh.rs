@@ -69,12 +69,10 @@ pub enum Trigger {
     Lease,
     /// The endpoints of the API servers changed.
     EndpointSlice,
-    /// Exchanges go to the server again, or no longer.
+    /// The server says that it is ready no longer, or again; or exchanges go there no longer, or again.
     Health,
     /// Contact came back.
     Reconnect,
-    /// The server said that it is ready no longer, or again.
-    Readiness,
     /// The server denied a route that its discovery lists (I8).
     RouteNotFound,
     /// A client's authorization showed another ETag.
@@ -147,7 +145,6 @@ impl Trigger {
             Self::Write => "write",
             Self::Health => "health",
             Self::Reconnect => "reconnect",
-            Self::Readiness => "readiness",
             Self::RouteNotFound => "route-not-found",
             Self::Changed => "changed",
             Self::Retry => "retry",

@@ -62,8 +62,10 @@ async fn versions(client: &Client, group: &str) -> Vec<String> {
 }
 
 async fn until_listed(client: &Client, group: &str, wanted: &[&str]) {
-    until(&format!("{group} has {wanted:?}"), async || (versions(client, group).await == wanted).then_some(()))
-        .await;
+    until(&format!("{group} has {wanted:?}"), async || {
+        (versions(client, group).await == wanted).then_some(())
+    })
+    .await;
 }
 
 fn informer(proxy: &Proxy, server: &str, resource: &'static str) -> InformerState {

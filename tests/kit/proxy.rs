@@ -67,7 +67,7 @@ impl ProxyBuilder {
             configure: Vec::new(),
         };
         builder.flags(|args| {
-            args.discovery_refresh = Some(std::env::var("KIT_MODE").unwrap_or("interval".into()));
+            args.discovery_refresh = Some("interval".into());
             args.discovery_refresh_interval = Some("1h".into());
             args.stale_after = Some("20s".into());
             args.shutdown_delay_duration = Some("0".into());

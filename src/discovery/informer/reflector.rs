@@ -29,7 +29,7 @@ use crate::{
     servers::{Server, watched::InformerState},
 };
 
-/// To whom an informer reports, beside those who see what it saw. Its gauges go when it does.
+/// To whom an informer reports, beside those who see what it saw.
 pub struct Listener {
     server: Arc<Server>,
     resource: &'static str,
@@ -101,12 +101,6 @@ impl Listener {
     fn event(&self, kind: &'static str) {
         self.server.health.contact();
         self.metrics.event(&self.server.name, self.resource, kind);
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.metrics.forget(&self.server.name, [self.resource]);
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::limits::{CHANGES_AT_ONCE, CHANGE_INTERVAL};
+use crate::limits::{CHANGE_INTERVAL, CHANGES_AT_ONCE};
 
 /// The allowance of one server. The clock is handed in.
 #[derive(Debug, Default)]

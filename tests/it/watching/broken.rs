@@ -72,7 +72,10 @@ async fn fetches_that_fail_back_off_for_that_server_alone() {
     let cluster = apart().await;
     let proxy = cluster.proxy().home("v132").watching().file("healthProbeInterval", "5s").start().await;
     until_quiet(&proxy, "v136").await;
-    cluster.server("v136").faults().discovery(Some(DiscoveryFault::Status(StatusCode::INTERNAL_SERVER_ERROR)));
+    cluster
+        .server("v136")
+        .faults()
+        .discovery(Some(DiscoveryFault::Status(StatusCode::INTERNAL_SERVER_ERROR)));
     create(&at(cluster.server("v136")).await, "example.com").await;
     proxy.until_it_is("v136", Stale).await;
     pass(Duration::from_secs(5 * 60)).await;

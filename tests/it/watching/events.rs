@@ -15,7 +15,8 @@ const SOON: Duration = Duration::from_secs(10);
 #[tokio::test]
 async fn a_crd_that_comes_changes_or_goes_is_in_merged_discovery_without_any_timer() {
     // Two clusters, so that only the events of the one server can tell.
-    let cluster = Cluster::with([("v132", V1_32), ("v136", V1_36)], |server| server.store(Store::new())).await;
+    let cluster =
+        Cluster::with([("v132", V1_32), ("v136", V1_36)], |server| server.store(Store::new())).await;
     let proxy = cluster.proxy().home("v132").watching().start().await;
     until_watched(&proxy, "v136").await;
     let (there, client) = (at(cluster.server("v136")).await, proxy.h2(As::Certificate(&PKI.admin)).await);
@@ -33,7 +34,8 @@ async fn a_crd_that_comes_changes_or_goes_is_in_merged_discovery_without_any_tim
         let reply = asking.json(&json!({ "spec": { "versions": versions } })).whole().await;
         assert_eq!(reply.status, 200, "{}", reply.text());
     };
-    let version = |name: &str, served: bool| json!({ "name": name, "served": served, "storage": name == "v1" });
+    let version =
+        |name: &str, served: bool| json!({ "name": name, "served": served, "storage": name == "v1" });
     patch(json!([version("v1", true), version("v2", true)])).await;
     until_listed(&client, "example.com", &["v2", "v1"]).await;
     patch(json!([version("v1", true), version("v2", false)])).await;

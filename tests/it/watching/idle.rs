@@ -48,6 +48,7 @@ async fn the_resync_of_servers_is_not_in_step() {
         })
         .await;
     }
-    let counts = futures_util::future::join_all(names.iter().map(|name| syncs(&proxy, name, &["changed\""]))).await;
+    let counts =
+        futures_util::future::join_all(names.iter().map(|name| syncs(&proxy, name, &["changed\""]))).await;
     assert!(counts.iter().all(|count| *count >= 3.0), "{counts:?}");
 }

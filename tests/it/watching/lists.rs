@@ -82,7 +82,11 @@ async fn a_list_of_many_pages_is_seen_when_the_last_one_is_there() {
     let count = 2 * limits::INFORMER_PAGE as usize + 50;
     let (cluster, proxy) = with_crds(count).await;
     let server = cluster.server("v136");
-    assert_eq!(server.log().matching(page_of("continue=")).len(), 2 + 2, "of CRDs, and of APIServices with theirs");
+    assert_eq!(
+        server.log().matching(page_of("continue=")).len(),
+        2 + 2,
+        "of CRDs, and of APIServices with theirs"
+    );
     // The second page cannot be had any more: from the start.
     server.log().clear();
     server.faults().watch(NAME, Some(WatchFault::Expired));

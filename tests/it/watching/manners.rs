@@ -30,7 +30,11 @@ async fn watches_are_stamped_with_our_own_identity_and_ask_for_metadata() {
             assert_eq!(request.target.contains("labelSelector="), whole, "{}", request.target);
         }
     }
-    assert_eq!(proxy.connections("v136", kube_peer_proxy::servers::Class::Own).live, 1, "all over one connection");
+    assert_eq!(
+        proxy.connections("v136", kube_peer_proxy::servers::Class::Own).live,
+        1,
+        "all over one connection"
+    );
 }
 
 #[tokio::test]
@@ -48,7 +52,8 @@ async fn at_h1(server: &RunningServer) -> Client {
 
 #[tokio::test]
 async fn more_than_we_want_to_read_or_to_remember_is_an_error_of_that_server_alone() {
-    let cluster = Cluster::with([("v132", V1_32), ("v136", V1_36)], |server| server.store(Store::new())).await;
+    let cluster =
+        Cluster::with([("v132", V1_32), ("v136", V1_36)], |server| server.store(Store::new())).await;
     let big = DiscoveryFault::Oversized(limits::MAX_KUBE_ANSWER_BYTES + 1);
     cluster.server("v136").faults().list("customresourcedefinitions", Some(ListFault::Document(big)));
     let proxy = cluster.proxy().home("v132").watching().start().await;
@@ -94,6 +99,10 @@ async fn a_server_that_was_removed_is_watched_no_longer_and_its_gauges_are_gone(
     let text = std::fs::read_to_string(&file).unwrap();
     let changed = text.replace(&list(&["v132", "v136"]), &list(&["v132"]));
     std::fs::write(&file, changed).unwrap();
+    until("it is taken over", async || {
+        (proxy.metric("kube_peer_proxy_config_reloads_total", &["result=\"ok\""]).await == 1.0).then_some(())
+    })
+    .await;
     let server = cluster.server("v136");
     assert!(server.wait_for_connections(crate::kit::DEADLINE, |open| *open == 0).await, "its watches end");
     until("its gauges are gone", async || (gauges().await == 0).then_some(())).await;

@@ -65,8 +65,14 @@ async fn it_is_watched_again_when_the_right_is_granted() {
     let server = cluster.server("v136");
     server.faults().watch("*", Some(WatchFault::Refused(StatusCode::FORBIDDEN)));
     let log = Capture::start("info", LogFormat::Json);
-    let proxy =
-        cluster.proxy().home("v132").watching().file("healthProbeInterval", "5s").refresh("30s").start().await;
+    let proxy = cluster
+        .proxy()
+        .home("v132")
+        .watching()
+        .file("healthProbeInterval", "5s")
+        .refresh("30s")
+        .start()
+        .await;
     until_on_the_timer(&proxy, "v136").await;
     let asked = asked_of(server, DECISIVE[0], false).len();
     pass(limits::REFUSED_RETRY.mul_f64(2.5)).await;
