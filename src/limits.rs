@@ -587,6 +587,9 @@ pub const MAX_CONFIG_FILE_BYTES: u64 = MIB as u64;
 /// Default. How often the contents of the configuration's files are compared with what is in use.
 pub const RELOAD_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
+/// From one look whether anything is left of servers that are no longer ours to the next.
+pub const LEAVING_SWEEP: Duration = Duration::from_millis(500);
+
 /// Changed files count only when two reads this far apart agree: whoever writes several files is done by then.
 pub const RELOAD_SETTLE: Duration = Duration::from_millis(200);
 

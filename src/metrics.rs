@@ -12,6 +12,7 @@ mod cache;
 mod discovery;
 mod informers;
 mod openapi;
+mod per_server;
 mod reload;
 mod requests;
 mod reroutes;
@@ -95,6 +96,17 @@ impl Metrics {
         metrics.upgrades.register(registry);
         metrics.reload.register(registry);
         metrics
+    }
+
+    /// A server is no longer among ours: nothing is shown of it any more. Its certificates are the configuration's.
+    pub fn forget(&self, server: &ServerName) {
+        self.requests.forget(server);
+        self.discovery.forget(server);
+        self.cache.forget(server);
+        self.informers.forget(server);
+        self.openapi.forget(server);
+        self.servers.forget(server);
+        self.upgrades.forget(server);
     }
 }
 

@@ -172,30 +172,38 @@ impl Server {
         }
     }
 
-    /// Sends a request over a connection of this class; see [`Pool::send`].
+    /// Sends a request over a connection of this class; see [`Pool::send`]. What becomes of it is said of `turn`.
     ///
     /// # Errors
     /// If no answer came, and always in the class of upgrades, which has [`Server::upgrades`].
-    pub async fn send(&self, class: Class, request: Request<Body>) -> Result<Response<Body>, SendError> {
+    pub async fn send(
+        &self,
+        class: Class,
+        request: Request<Body>,
+        turn: health::Exchange<'_>,
+    ) -> Result<Response<Body>, SendError> {
         match self.pool(class) {
             Some(pool) => {
-                let exchange = self.health.begin();
                 let sent = pool.send(request).await;
-                report(exchange, sent.as_ref().err());
+                report(turn, sent.as_ref().err());
                 sent
             }
             None => Err(SendError::new(SendErrorKind::Unprocessed, "an upgrade is no request like others")),
         }
     }
 
-    /// Asks for an upgrade; see [`Upgrades::send`].
+    /// Asks for an upgrade; see [`Upgrades::send`]. What becomes of it is said of `turn`.
     ///
     /// # Errors
     /// If no answer came.
-    pub async fn upgrade(&self, request: Request<Body>, certificate: bool) -> Result<Answered, SendError> {
-        let exchange = self.health.begin();
+    pub async fn upgrade(
+        &self,
+        request: Request<Body>,
+        certificate: bool,
+        turn: health::Exchange<'_>,
+    ) -> Result<Answered, SendError> {
         let sent = self.pools.upgrades.send(request, certificate).await;
-        report(exchange, sent.as_ref().err());
+        report(turn, sent.as_ref().err());
         sent
     }
 
@@ -247,6 +255,11 @@ impl Server {
             .map_err(|Status { message, .. }| OwnRequestError::Identity(message))?;
         headers.insert(PEER_PROXIED, HeaderValue::from_static("true"));
         Ok(self.pools.own.send(request).await?)
+    }
+
+    /// The server is none of ours any more: connections close as soon as what is under way on them has ended.
+    pub fn retire(&self) {
+        Class::ALL.into_iter().filter_map(|class| self.pool(class)).for_each(|pool| pool.retire());
     }
 
     /// Nothing comes from the server any more: every exchange with it ends now, so that clients go elsewhere.

@@ -1,6 +1,9 @@
 //! The API servers of a configuration: their pools, and the tasks that keep us informed about them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+};
 
 use anyhow::Context as _;
 use rustls::ClientConfig;
@@ -8,11 +11,11 @@ use tokio::task::JoinSet;
 
 use super::census::Witnesses;
 use crate::{
-    api::user::{ALL_AUTHENTICATED, UserInfo},
+    api::user::{ALL_AUTHENTICATED, UserHeaders, UserInfo},
     config::{self, Config, Loaded, PeerSource, ServerConfig, ServerMaterial},
     discovery::{
         cache::Cache,
-        catalog::Book,
+        catalog::{Book, Books},
         fetch::{Bounds, Fetcher},
         informer::{Informers, Wanted},
         openapi::{self, Library},
@@ -21,7 +24,7 @@ use crate::{
     },
     limits,
     metrics::Metrics,
-    proxy::{Servers, home::Home},
+    proxy::{Proxy, Servers, home::Home},
     servers::{
         self, Class, Pools, Server, ServerTls,
         health::Health,
@@ -36,6 +39,10 @@ use crate::{
 /// Keeps the API servers: who is one of them, and the tasks that know how each is doing.
 pub(super) struct Keeper {
     kept: BTreeMap<Arc<str>, Kept>,
+    /// No longer among them, and still in use until the others are.
+    parting: Vec<Kept>,
+    /// Those of them with which an exchange may still be under way.
+    leaving: Vec<Leaving>,
     cache: Option<Cache>,
     fetcher: Fetcher,
     refreshes: refresh::Schedule,
@@ -55,6 +62,14 @@ struct Kept {
     _tasks: JoinSet<()>,
 }
 
+/// A server that is none of ours any more.
+struct Leaving {
+    name: Arc<str>,
+    server: Weak<Server>,
+    /// The last time that we looked nothing was left of it.
+    gone: bool,
+}
+
 /// Servers of which some may have begun nothing yet.
 pub(super) struct Prepared {
     fleet: Fleet,
@@ -64,6 +79,11 @@ pub(super) struct Prepared {
 // === impl Prepared ===
 
 impl Prepared {
+    /// Whether this very server is one of them.
+    pub(super) fn has(&self, server: &Arc<Server>) -> bool {
+        self.fleet.number(server).is_some()
+    }
+
     /// Whether it is this fleet.
     pub(super) fn is_of(&self, fleet: &Fleet) -> bool {
         self.fleet.is_same(fleet)
@@ -84,6 +104,8 @@ impl Keeper {
         openapi.document_age = openapi.document_age.min(discovery.refresh_interval);
         Self {
             kept: BTreeMap::new(),
+            parting: Vec::new(),
+            leaving: Vec::new(),
             cache,
             fetcher: fetcher(config),
             refreshes: refresh::Schedule {
@@ -123,64 +145,111 @@ impl Keeper {
         });
         let fleet = Fleet::new(servers.collect::<anyhow::Result<_>>()?);
         let home = match &config.home {
-            // The configuration's check saw to it that the name is one of the servers'.
-            config::Home::Named(name) => Home::Sidecar(fleet.position(name).unwrap_or_default()),
+            config::Home::Named(name) => {
+                Home::Sidecar(fleet.position(name).with_context(|| format!("home: there is no {name}"))?)
+            }
             config::Home::Chosen(preference) => Home::Front(*preference),
         };
         Ok(Prepared { fleet, home })
     }
 
-    /// Begins with servers that are new, and lets go of those that are no longer among them: their connections end
-    /// with what is under way on them. What `last` knows of the others stays known.
-    pub(super) fn begin(&mut self, Prepared { fleet, home }: Prepared, last: Option<&Book>) -> Servers {
+    /// Begins with servers that are new. Those that are no longer among them are let go when the others are in use,
+    /// by [`Self::let_go`]. What `last` knows of the others stays known.
+    pub(super) fn begin(&mut self, Prepared { fleet, home }: Prepared, last: Option<&Proxy>) -> Servers {
+        if let Some(last) = last.filter(|last| last.fleet.is_same(&fleet)) {
+            let (book, library) = (Arc::clone(&last.book), Arc::clone(&last.library));
+            return Servers { home, fleet, book, library, refresh: last.refresh.clone() };
+        }
         let book = match last {
-            None => Arc::new(Book::new(fleet.clone())),
-            Some(last) => last.succeed(fleet.clone()),
+            None => Book::new(fleet.clone()),
+            Some(last) => last.book.succeed(fleet.clone()),
         };
+        let books = book.books();
         let mut before = std::mem::take(&mut self.kept);
         for server in fleet.iter() {
-            let kept = before.remove(&server.name).filter(|kept| Arc::ptr_eq(&kept.server, server));
-            let kept = kept.unwrap_or_else(|| {
-                self.recall(server, &book);
-                self.start(server, &book)
-            });
+            let kept = match before.remove(&server.name) {
+                Some(kept) if Arc::ptr_eq(&kept.server, server) => kept,
+                other => {
+                    self.parting.extend(other);
+                    self.recall(server, &books);
+                    self.start(server, &books)
+                }
+            };
             self.kept.insert(Arc::clone(&server.name), kept);
         }
-        for gone in before.keys() {
-            tracing::info!(server = %gone, "forgotten");
-            self.metrics.servers.forget(gone, Class::ALL.map(Class::as_str));
-            self.metrics.discovery.forget(gone);
-            self.witnesses.remove(gone);
-        }
+        self.parting.extend(before.into_values());
         let refresh = self.kept.values().map(|kept| kept.refresh.clone()).collect();
-        let library = Library::new(
-            fleet.clone(),
-            Arc::clone(&book),
-            self.fetcher.clone(),
-            self.openapi,
-            self.metrics.clone(),
-        );
+        let library = match last {
+            None => {
+                let (fetcher, metrics) = (self.fetcher.clone(), self.metrics.clone());
+                Library::new(fleet.clone(), Arc::clone(&book), fetcher, self.openapi, metrics)
+            }
+            Some(last) => last.library.succeed(fleet.clone(), Arc::clone(&book)),
+        };
         Servers { home, fleet, book, library: Arc::new(library), refresh }
     }
 
+    /// Nobody begins anything with the servers any more that were replaced: their tasks end now, and their connections
+    /// with what is under way on them.
+    pub(super) fn let_go(&mut self) {
+        for Kept { server, .. } in self.parting.drain(..) {
+            let name = Arc::clone(&server.name);
+            server.retire();
+            if self.kept.contains_key(&name) {
+                tracing::info!(server = %name, at = %server.authority, "no longer there, but elsewhere");
+            } else {
+                tracing::info!(server = %name, at = %server.authority, "forgotten");
+                self.witnesses.remove(&name);
+                self.metrics.forget(&name);
+            }
+            self.leaving.push(Leaving { name, server: Arc::downgrade(&server), gone: false });
+        }
+    }
+
+    /// Whether somebody is leaving, so that [`Self::sweep`] has work.
+    pub(super) fn has_leaving(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    /// Where those take a user's identity from to whom requests may still be on their way.
+    pub(super) fn headers_of_leaving(&self) -> Vec<UserHeaders> {
+        let leaving = self.leaving.iter().filter_map(|leaving| leaving.server.upgrade());
+        leaving.map(|server| server.user_headers.clone()).collect()
+    }
+
+    /// Takes away what exchanges that ended late told of servers that are no more.
+    pub(super) fn sweep(&mut self) {
+        let Self { kept, leaving, metrics, .. } = self;
+        leaving.retain_mut(|Leaving { name, server, gone }| {
+            if server.strong_count() > 0 {
+                return true;
+            }
+            if !kept.contains_key(name) {
+                metrics.forget(name);
+            }
+            // Once more, for a request is counted after it let go of its server.
+            !std::mem::replace(gone, true)
+        });
+    }
+
     /// What was known of a server in the last run is what was known, unless more is.
-    fn recall(&self, server: &Arc<Server>, book: &Arc<Book>) {
+    fn recall(&self, server: &Arc<Server>, books: &Books) {
         let Some(cache) = &self.cache else { return };
-        if book.knowledge(server).document.is_none()
+        if books.knowledge(server).document.is_none()
             && let Some(document) = cache.load(&server.name, &server.authority)
         {
-            book.update(server, |known| known.document = Some(document));
+            books.update(server, |known| known.document = Some(document));
         }
     }
 
     /// Starts the tasks of a server.
-    fn start(&self, server: &Arc<Server>, book: &Arc<Book>) -> Kept {
+    fn start(&self, server: &Arc<Server>, books: &Books) -> Kept {
         let mut tasks = JoinSet::new();
         let (fetcher, metrics) = (self.fetcher.clone(), self.metrics.clone());
         let refresh = Refresh::spawn(
             &mut tasks,
             Arc::clone(server),
-            Arc::clone(book),
+            books.clone(),
             fetcher.clone(),
             self.refreshes.clone(),
             metrics.clone(),
@@ -207,7 +276,7 @@ impl Keeper {
         }
         Probe {
             server: Arc::clone(server),
-            book: Arc::clone(book),
+            books: books.clone(),
             fetcher,
             schedule: self.probes.clone(),
             refresh: refresh.clone(),

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use rustls::ServerConfig;
 
 use crate::{
+    api::user::UserHeaders,
     config::{self, Config, KeyPair, Loaded},
     limits,
     proxy::{
@@ -19,15 +20,11 @@ use crate::{
     },
 };
 
-/// What requests go by. They may go to servers that are `leaving`, too.
-pub(super) fn policy(
-    loaded: &Loaded,
-    leaving: &[config::ServerConfig],
-    generation: u64,
-) -> anyhow::Result<Policy> {
+/// What requests go by. They may go to servers that are leaving, too, which take users from these headers (I1).
+pub(super) fn policy(loaded: &Loaded, leaving: &[UserHeaders], generation: u64) -> anyhow::Result<Policy> {
     let config = &loaded.config;
     let authenticator = authenticator(loaded)?;
-    let user_headers = config.servers.iter().chain(leaving).map(|server| &server.headers);
+    let user_headers = config.servers.iter().map(|server| &server.headers).chain(leaving);
     let front_proxy = authenticator.front_proxy.as_ref().map(|trusted| &trusted.headers);
     Ok(Policy {
         generation,

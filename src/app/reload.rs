@@ -3,9 +3,12 @@
 //! ```text
 //! contents of all files ──changed──▶ load ──▶ the same again after a moment? ──▶ every fault looked for
 //!                                                                                     │
-//!    the old one stays, an error says why, it is counted ◀── bad, or takes a restart ─┤
-//!                 policy, TLS towards clients, TLS towards servers: built, then swapped ◀── good
+//!    the old one stays, an error says why, it is counted ◀── bad ─────────────────────┤
+//!    policy, TLS towards clients, TLS towards servers, the fleet: built, then swapped ◀── good
 //! ```
+//!
+//! What takes a restart waits for one, and a warning names it; whatever else has changed does not wait with it, least of
+//! all a certificate that would expire meanwhile.
 //!
 //! It is contents that are compared and not names or times: kubelet swaps a link far above the file, kubeadm writes
 //! into it, others put a new one in its place. What is under way goes on; what begins goes by the new configuration.
@@ -26,17 +29,20 @@ use tokio::{
 
 use super::{
     census::Census,
-    fleet::{self, Keeper},
+    fleet::{self, Keeper, Prepared},
     policy,
 };
 use crate::{
-    config::{Attempt, Change as Setting, Contents, Expiry, Loaded},
+    config::{Attempt, Change as Setting, Contents, Expiry, Invalid, Loaded},
     limits,
     metrics::{CertificateLabels, Metrics},
     proxy::InUse,
     servers::{
         Server, ServerTls,
-        source::roster::{Change, Members, News, State},
+        source::{
+            MAX_SERVERS,
+            roster::{Change, Members, News, State},
+        },
     },
 };
 
@@ -102,6 +108,8 @@ pub(super) struct Reload {
     keeper: Keeper,
     metrics: Metrics,
     reloader: Reloader,
+    /// What the files say otherwise than what is in use, because it takes a restart.
+    waiting: Vec<Setting>,
 }
 
 /// New certificates for the connections to one server.
@@ -134,7 +142,9 @@ impl Reload {
         let judged = in_use.contents.clone();
         let metrics = proxy.load().metrics.clone();
         let (everybody, reloader) = (in_use.clone(), Reloader::default());
-        let reload = Self { in_use, everybody, census, judged, proxy, tls, keeper, metrics, reloader };
+        let waiting = Vec::new();
+        let reload =
+            Self { in_use, everybody, census, judged, proxy, tls, keeper, metrics, reloader, waiting };
         reload.metrics.reload.started();
         reload.show_expiries();
         reload
@@ -149,6 +159,7 @@ impl Reload {
         // Those that have expired already were told of when the configuration was read.
         self.warn_of_expiries(false);
         let mut warn_next = Instant::now() + limits::EXPIRY_CHECK_INTERVAL;
+        let mut sweep_next = Instant::now();
         let mut check_next = Instant::now() + self.in_use.config.operating.reload_check_interval;
         loop {
             let asked = tokio::select! {
@@ -156,6 +167,11 @@ impl Reload {
                 () = self.reloader.wake.notified() => true,
                 change = self.census.change(&self.in_use.config) => {
                     self.arrange(&change);
+                    continue;
+                }
+                () = sleep_until(sweep_next), if self.keeper.has_leaving() => {
+                    sweep_next = Instant::now() + limits::LEAVING_SWEEP;
+                    self.keeper.sweep();
                     continue;
                 }
                 () = sleep_until(warn_next) => {
@@ -186,24 +202,34 @@ impl Reload {
         let (Attempt { result, contents }, judged) = self.settled().await?;
         self.judged = judged;
         if contents == self.in_use.contents {
-            self.metrics.reload.in_step(true);
+            self.metrics.reload.in_step(self.waiting.is_empty());
             tracing::info!("the files of the configuration are again those that are in use");
             return Ok(());
         }
         let outcome = match result {
-            Ok(loaded) => self.take_over(loaded),
-            Err(invalid) => {
-                let faults: Vec<_> = invalid.faults.iter().map(ToString::to_string).collect();
-                Err(anyhow::anyhow!(faults.join("; ")))
-            }
+            Ok(loaded) => self.take_over(loaded).await?,
+            Err(invalid) => Err(one_line(&invalid)),
         };
-        self.metrics.reload.reloaded(outcome.is_ok());
-        match outcome {
-            Ok(()) => tracing::info!("the configuration has changed and is in use"),
-            Err(error) => tracing::error!(
-                error = format_args!("{error:#}"),
-                "the configuration has changed and is refused; the last good one stays in use"
-            ),
+        match &outcome {
+            Ok(()) if self.waiting.is_empty() => {
+                self.metrics.reload.reloaded("ok");
+                tracing::info!("the configuration has changed and is in use");
+            }
+            Ok(()) => {
+                self.metrics.reload.reloaded("partial");
+                let keys: Vec<_> = self.waiting.iter().map(ToString::to_string).collect();
+                tracing::warn!(
+                    keys = keys.join(", "),
+                    "the configuration has changed; these settings take a restart, the rest is in use"
+                );
+            }
+            Err(error) => {
+                self.metrics.reload.reloaded("failed");
+                tracing::error!(
+                    error = format_args!("{error:#}"),
+                    "the configuration has changed and is refused; the last good one stays in use"
+                );
+            }
         }
         Ok(())
     }
@@ -230,26 +256,47 @@ impl Reload {
         }
     }
 
+    /// Takes over what can change while we run; what can't is waiting from then on.
+    async fn take_over(&mut self, loaded: Loaded) -> Result<anyhow::Result<()>, JoinError> {
+        let differs = |change: &Setting| !is_reloadable(change);
+        let waiting: Vec<_> =
+            self.in_use.config.changes(&loaded.config).into_iter().filter(differs).collect();
+        let loaded = if waiting.is_empty() {
+            Ok(loaded)
+        } else {
+            let config = self.in_use.config.taking(&loaded.config);
+            spawn_blocking(move || loaded.with(&config)).await?
+        };
+        let done = loaded.map_err(|invalid| one_line(&invalid)).and_then(|loaded| self.swap(loaded));
+        let keys: Vec<_> = waiting.iter().map(ToString::to_string).collect();
+        Ok(match done {
+            Ok(()) => {
+                self.waiting = waiting;
+                Ok(())
+            }
+            Err(error) if keys.is_empty() => Err(error),
+            Err(error) => Err(error.context(format!("{}: takes a restart; without it", keys.join(", ")))),
+        })
+    }
+
     /// First everything that can fail, then the swap, which can't.
-    fn take_over(&mut self, loaded: Loaded) -> anyhow::Result<()> {
+    fn swap(&mut self, loaded: Loaded) -> anyhow::Result<()> {
         let changes = self.in_use.config.changes(&loaded.config);
-        let fixed: Vec<_> = changes.iter().filter(|change| !is_reloadable(change)).collect();
-        if !fixed.is_empty() {
-            let keys: Vec<_> = fixed.iter().map(ToString::to_string).collect();
-            bail!(
-                "{}: takes a restart; nothing else of the new configuration is used either",
-                keys.join(", ")
-            );
+        if let Some(fixed) = changes.iter().find(|change| !is_reloadable(change)) {
+            bail!("{fixed}: takes a restart");
         }
         let proxy = self.proxy.load_full();
         let other_servers = changes.iter().any(is_about_servers);
-        // Requests under the new policy may still go to the servers before (I1).
-        let leaving = if other_servers { &self.in_use.config.servers[..] } else { &[] };
-        let policy = policy::policy(&loaded, leaving, proxy.policy.load().generation + 1)?;
+        // Requests under the new policy may still go to the servers before, and to those that left then.
+        let mut leaving = self.keeper.headers_of_leaving();
+        if other_servers {
+            leaving.extend(self.in_use.config.servers.iter().map(|server| server.headers.clone()));
+        }
+        let policy = policy::policy(&loaded, &leaving, proxy.policy.load().generation + 1)?;
         let tls = policy::serving(&loaded, &policy)?;
         let everybody = with_members(&loaded, self.census.members())?;
-        let rekeyed = self.rekeyed(&everybody)?;
         let prepared = self.keeper.prepare(&everybody, Some(&self.everybody.config))?;
+        let rekeyed = self.rekeyed(&everybody, &prepared)?;
 
         // In this order: whose CA is gone is nobody at once, and can't resume a session either.
         proxy.policy.store(Arc::new(policy));
@@ -258,8 +305,9 @@ impl Reload {
             server.rekey(tls, same_cas);
         }
         if other_servers {
-            let servers = self.keeper.begin(prepared, Some(&proxy.book));
+            let servers = self.keeper.begin(prepared, Some(&proxy));
             self.proxy.store(Arc::new(proxy.before(servers)));
+            self.keeper.let_go();
         }
         self.everybody = everybody;
         for warning in &loaded.warnings {
@@ -292,7 +340,7 @@ impl Reload {
             }
         };
         self.everybody = everybody;
-        let others = (!prepared.is_of(&proxy.fleet)).then(|| self.keeper.begin(prepared, Some(&proxy.book)));
+        let others = (!prepared.is_of(&proxy.fleet)).then(|| self.keeper.begin(prepared, Some(&proxy)));
         let (fleet, book) = match &others {
             Some(servers) => (servers.fleet.clone(), Arc::clone(&servers.book)),
             None => (proxy.fleet.clone(), Arc::clone(&proxy.book)),
@@ -313,11 +361,13 @@ impl Reload {
         }
         if let Some(servers) = others {
             self.proxy.store(Arc::new(proxy.before(servers)));
+            self.keeper.let_go();
         }
     }
 
-    /// The servers whose certificates, or what we show to them, are others now.
-    fn rekeyed(&self, loaded: &Loaded) -> anyhow::Result<Vec<Rekey>> {
+    /// The servers whose certificates, or what we show to them, are others now. Whoever is somewhere else begins with
+    /// them, and who was there before keeps what he has.
+    fn rekeyed(&self, loaded: &Loaded, prepared: &Prepared) -> anyhow::Result<Vec<Rekey>> {
         let mut rekeyed = Vec::new();
         let fleet = self.proxy.load().fleet.clone();
         let Loaded { config, material, .. } = &self.everybody;
@@ -326,6 +376,9 @@ impl Reload {
         for (server, new) in loaded.config.servers.iter().zip(&loaded.material.servers) {
             let name = &server.name;
             let (Some(old), Some(place)) = (before.get(name), fleet.position(name)) else { continue };
+            if !prepared.has(fleet.get(place)) {
+                continue;
+            }
             let same_cas = old.ca == new.ca;
             if !same_cas || old.proxy_client != new.proxy_client {
                 let tls = fleet::tls(new).with_context(|| format!("API server {name}"))?;
@@ -364,6 +417,11 @@ impl Reload {
     }
 }
 
+fn one_line(invalid: &Invalid) -> anyhow::Error {
+    let faults: Vec<_> = invalid.faults.iter().map(ToString::to_string).collect();
+    anyhow::anyhow!(faults.join("; "))
+}
+
 /// The servers of a configuration, and those that a source names beside them.
 fn with_members(loaded: &Loaded, members: &Members) -> anyhow::Result<Loaded> {
     let mut everybody = loaded.clone();
@@ -373,6 +431,10 @@ fn with_members(loaded: &Loaded, members: &Members) -> anyhow::Result<Loaded> {
     for (name, member) in members {
         if loaded.config.servers.iter().any(|server| server.name == *name) || member.state == State::Static {
             continue;
+        }
+        if everybody.config.servers.len() >= MAX_SERVERS {
+            // The roster finds out whom there is no place for as soon as it knows the configuration.
+            break;
         }
         let server = peers.server(Arc::clone(name), &member.address);
         everybody.config.servers.push(server.with_context(|| format!("API server {name}"))?);

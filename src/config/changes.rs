@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::settings::file_key;
-use super::{Config, print};
+use super::{Config, Discovery, Invalid, Listen, Loaded, Operating, Peers, print, resolve};
 
 /// A setting that two configurations do not have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,54 @@ impl Config {
             changes.push(Change { server: None, key: servers });
         }
         changes
+    }
+}
+
+impl Config {
+    /// This configuration with all of `other` that can change while we run. It may have faults that neither has.
+    #[must_use]
+    pub fn taking(&self, other: &Self) -> Self {
+        let new = other.clone();
+        let peers = match (&self.peers, new.peers) {
+            (Some(own), Some(new)) if own.source.as_str() == new.source.as_str() => {
+                Some(Peers { source: own.source.clone(), ..new })
+            }
+            _ => self.peers.clone(),
+        };
+        Self {
+            listen: Listen { bind: self.listen.bind.clone(), ..new.listen },
+            callers: new.callers,
+            servers: new.servers,
+            home: new.home,
+            allow_shared_identity: new.allow_shared_identity,
+            peers,
+            discovery: Discovery {
+                merge: new.discovery.merge,
+                sources_header: new.discovery.sources_header,
+                forget_after: new.discovery.forget_after,
+                ..self.discovery
+            },
+            reroute: new.reroute,
+            request_timeout: new.request_timeout,
+            max_requests_inflight: new.max_requests_inflight,
+            upgrade_idle_timeout: new.upgrade_idle_timeout,
+            operating: Operating {
+                reload_check_interval: new.operating.reload_check_interval,
+                ..self.operating.clone()
+            },
+            ..self.clone()
+        }
+    }
+}
+
+impl Loaded {
+    /// The same with another configuration, which is checked like any, and with what its files hold now.
+    ///
+    /// # Errors
+    /// Every fault that could be found.
+    pub fn with(self, config: &Config) -> Result<Self, Invalid> {
+        let resolve::Resolved { config, material, warnings } = resolve::again(config)?;
+        Ok(Self { config, material, warnings, ..self })
     }
 }
 

@@ -11,7 +11,7 @@ use super::{Certificates, KeyPair, Loaded};
 pub struct Expiry {
     /// `serving`, `sni`, `client-ca`, `requestheader-client-ca`, `peer-ca` or `proxy-client`.
     pub certificate: &'static str,
-    /// The API server that it is for, or nothing.
+    /// The API server that it is for; nothing if it is ours, or for all that a source names.
     pub server: Arc<str>,
     /// Its subject; of a chain that of the leaf.
     pub subject: String,
@@ -35,6 +35,10 @@ impl Loaded {
         for (server, files) in config.servers.iter().zip(&material.servers) {
             all.push(each("peer-ca", &server.name, &files.ca));
             all.push(chain("proxy-client", &server.name, &files.proxy_client));
+        }
+        if let Some(files) = &material.peers {
+            all.push(each("peer-ca", &ours, &files.ca));
+            all.push(chain("proxy-client", &ours, &files.proxy_client));
         }
         all.into_iter().flatten().collect()
     }

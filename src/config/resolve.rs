@@ -40,6 +40,22 @@ pub(super) fn resolve(args: &ServeArgs, env: Env<'_>) -> (Result<Resolved, Inval
     (result, found.files)
 }
 
+/// Checks a configuration as if a file said it, and reads its files.
+pub(super) fn again(config: &Config) -> Result<Resolved, Invalid> {
+    let (mut found, args) = (Findings::default(), ServeArgs::default());
+    let table = document::parse(&config.to_yaml(), &file_keys(), file_key).unwrap_or_else(|message| {
+        found.fault("--config", message);
+        Table::default()
+    });
+    let built = build(&mut Settings::new(&args, &|_| None, table, None), &mut found);
+    match built {
+        Some((config, material)) if found.faults.is_empty() => {
+            Ok(Resolved { config, material, warnings: found.warnings })
+        }
+        _ => Err(Invalid { faults: found.faults }),
+    }
+}
+
 fn attempt(args: &ServeArgs, env: Env<'_>, found: &mut Findings) -> Option<(Config, Material)> {
     let (file, path) = read_file(args, env, found);
     if !found.faults.is_empty() {
@@ -188,11 +204,15 @@ fn home(s: &Settings<'_>, servers: &Servers, kind: Kind, found: &mut Findings) -
     ];
     let preference = s.choice(found, "home-preference", &choices);
     let Some(home) = s.optional(found, "home", values::name) else { return Home::Chosen(preference) };
-    // What names DNS gives is not known yet.
-    if kind != Kind::Dns && !servers.names.contains(&home) {
+    if !servers.names.contains(&home) {
         let names: Vec<_> = servers.names.iter().map(String::as_str).collect();
-        let message = format!("{home} is not among the API servers ({})", names.join(", "));
-        found.fault(s.key("home"), message);
+        let names = if names.is_empty() { "there are none".to_owned() } else { names.join(", ") };
+        let more = match kind {
+            Kind::Static => "",
+            // Whoever can write there could become everybody's home, or leave us without one.
+            _ => "; home can be no server that only --peer-source names, so --api-server has to name it",
+        };
+        found.fault(s.key("home"), format!("{home} is not among the API servers ({names}){more}"));
     }
     if s.given("home-preference").is_some() {
         found.fault(s.key("home-preference"), format!("means nothing beside {}", s.key("home")));

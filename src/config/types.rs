@@ -150,7 +150,7 @@ pub struct ServerConfig {
 /// Where a request goes first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Home {
-    /// Sidecar: to the server of this name, which is one of [`Config::servers`] unless it is found by DNS.
+    /// Sidecar: to the server of this name, which is one of [`Config::servers`].
     Named(Arc<str>),
     /// Front: to one chosen for each client connection.
     Chosen(HomePreference),

@@ -3,7 +3,7 @@
 //! A request loads one snapshot and decides everything by it. [`Book`] holds the facts from which the next
 //! snapshot is made; only the refresh tasks write into it, and only what they fetched with our own identity.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -54,12 +54,19 @@ pub struct Book {
     current: ArcSwap<Catalog>,
     /// The generation of the current snapshot; shared with the book that succeeds this one.
     published: watch::Sender<u64>,
+    latest: Books,
 }
+
+/// The book that counts, whichever that is by now. Keeps none of them: of a fleet that is no more there is nothing left
+/// as soon as the last request that began with it is through.
+#[derive(Clone)]
+pub struct Books(Arc<Mutex<Weak<Book>>>);
 
 struct Facts {
     /// By number.
     servers: Vec<Knowledge>,
-    successor: Option<Arc<Book>>,
+    /// What is written here is written in the latest book instead.
+    succeeded: bool,
 }
 
 // === impl Catalog ===
@@ -144,29 +151,39 @@ impl Catalog {
 
 impl Book {
     /// Nothing is known of anybody.
-    pub fn new(fleet: Fleet) -> Self {
-        Self::with(Catalog::first(fleet), watch::Sender::new(0))
+    #[must_use]
+    pub fn new(fleet: Fleet) -> Arc<Self> {
+        Self::with(Catalog::first(fleet), watch::Sender::new(0), Books(Arc::default()))
     }
 
-    fn with(catalog: Catalog, published: watch::Sender<u64>) -> Self {
-        let facts = Facts { servers: catalog.servers.clone(), successor: None };
-        Self { facts: Mutex::new(facts), current: ArcSwap::from_pointee(catalog), published }
+    /// From now on this is the latest one.
+    fn with(catalog: Catalog, published: watch::Sender<u64>, latest: Books) -> Arc<Self> {
+        let facts = Mutex::new(Facts { servers: catalog.servers.clone(), succeeded: false });
+        let current = ArcSwap::from_pointee(catalog);
+        let book = Arc::new(Self { facts, current, published, latest });
+        *book.latest.lock() = Arc::downgrade(&book);
+        book
     }
 
     /// The book of another fleet, which knows of each server what this one knows of the same. Of one that is
-    /// somewhere else now the document is known, but not whether it is still right; of one that is gone nothing.
+    /// somewhere else now, or is called something else, the document is known, but not whether it is still right; of
+    /// one that is gone nothing.
     #[must_use]
     pub fn succeed(&self, fleet: Fleet) -> Arc<Self> {
         let mut facts = self.lock();
         let current = self.current.load();
         let knowledge = |server: &Arc<Server>| {
-            let Some(number) = current.fleet.position(&server.name) else { return Knowledge::default() };
+            let there = |old: &Arc<Server>| old.authority == server.authority;
+            let number =
+                current.fleet.position(&server.name).or_else(|| current.fleet.iter().position(there));
+            let Some(number) = number else { return Knowledge::default() };
             let known = facts.servers[number].clone();
             if Arc::ptr_eq(current.fleet.get(number), server) { known } else { known.of_somebody_else() }
         };
         let servers = fleet.iter().map(knowledge).collect();
-        let next = Arc::new(Self::with(current.next_of(fleet, servers), self.published.clone()));
-        facts.successor = Some(Arc::clone(&next));
+        let catalog = current.next_of(fleet, servers);
+        let next = Self::with(catalog, self.published.clone(), self.latest.clone());
+        facts.succeeded = true;
         self.published.send_replace(next.catalog().generation);
         next
     }
@@ -175,23 +192,10 @@ impl Book {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The book that counts: this one, or the last that succeeded it.
+    /// This one, and those that will succeed it.
     #[must_use]
-    pub fn latest(self: &Arc<Self>) -> Arc<Self> {
-        let mut book = Arc::clone(self);
-        loop {
-            let Some(next) = book.lock().successor.clone() else { break };
-            book = next;
-        }
-        book
-    }
-
-    /// What is known of a server; nothing of one that is gone.
-    #[must_use]
-    pub fn knowledge(self: &Arc<Self>, server: &Arc<Server>) -> Knowledge {
-        let catalog = self.latest().catalog();
-        let number = catalog.fleet.number(server);
-        number.map(|number| catalog.servers[number].clone()).unwrap_or_default()
+    pub fn books(&self) -> Books {
+        self.latest.clone()
     }
 
     /// The current snapshot.
@@ -204,26 +208,14 @@ impl Book {
         self.published.subscribe()
     }
 
-    /// [`Self::update`] on a blocking thread, for merging takes milliseconds with thousands of CRDs.
-    pub async fn write(
-        self: &Arc<Self>,
-        server: &Arc<Server>,
-        change: impl FnOnce(&mut Knowledge) + Send + 'static,
-    ) {
-        let (book, server) = (Arc::clone(self), Arc::clone(server));
-        if tokio::task::spawn_blocking(move || book.update(&server, change)).await.is_err() {
-            tracing::error!("merging discovery failed; the last catalog stays");
-        }
-    }
-
     /// Changes what is known of one server, and publishes a new snapshot if that changed anything. Nothing happens if
     /// the server is gone, or another one under the same name.
     pub fn update(&self, server: &Arc<Server>, change: impl FnOnce(&mut Knowledge)) {
         // The lock spans the publication, so that snapshots come out in the order of their facts.
         let mut facts = self.lock();
-        if let Some(next) = facts.successor.clone() {
+        if facts.succeeded {
             drop(facts);
-            return next.update(server, change);
+            return self.latest.update(server, change);
         }
         let current = self.current.load();
         let Some(number) = current.fleet.number(server) else { return };
@@ -239,6 +231,44 @@ impl Book {
         let generation = next.generation;
         self.current.store(Arc::new(next));
         self.published.send_replace(generation);
+    }
+}
+
+// === impl Books ===
+
+impl Books {
+    fn lock(&self) -> MutexGuard<'_, Weak<Book>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The book that counts; none if nobody has use for it any more.
+    #[must_use]
+    pub fn latest(&self) -> Option<Arc<Book>> {
+        self.lock().upgrade()
+    }
+
+    /// What is known of a server; nothing of one that is gone.
+    #[must_use]
+    pub fn knowledge(&self, server: &Arc<Server>) -> Knowledge {
+        let Some(book) = self.latest() else { return Knowledge::default() };
+        let catalog = book.catalog();
+        let number = catalog.fleet.number(server);
+        number.map(|number| catalog.servers[number].clone()).unwrap_or_default()
+    }
+
+    /// [`Book::update`] of the book that counts.
+    pub fn update(&self, server: &Arc<Server>, change: impl FnOnce(&mut Knowledge)) {
+        if let Some(book) = self.latest() {
+            book.update(server, change);
+        }
+    }
+
+    /// [`Self::update`] on a blocking thread, for merging takes milliseconds with thousands of CRDs.
+    pub async fn write(&self, server: &Arc<Server>, change: impl FnOnce(&mut Knowledge) + Send + 'static) {
+        let (books, server) = (self.clone(), Arc::clone(server));
+        if tokio::task::spawn_blocking(move || books.update(&server, change)).await.is_err() {
+            tracing::error!("merging discovery failed; the last catalog stays");
+        }
     }
 }
 

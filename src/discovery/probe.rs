@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    catalog::{Book, Knowledge},
+    catalog::{Books, Knowledge},
     fetch::{FetchError, Fetcher},
     refresh::{Refresh, Trigger, jitter},
 };
@@ -57,7 +57,7 @@ pub struct Probe {
     /// The server.
     pub server: Arc<Server>,
     /// Where losses are written down.
-    pub book: Arc<Book>,
+    pub books: Books,
     /// Who asks.
     pub fetcher: Fetcher,
     /// See [`Schedule`].
@@ -211,8 +211,8 @@ impl Probe {
     }
 
     async fn write(&self, change: fn(&mut Knowledge)) {
-        self.book.write(&self.server, change).await;
-        let freshness = self.book.knowledge(&self.server).freshness();
+        self.books.write(&self.server, change).await;
+        let freshness = self.books.knowledge(&self.server).freshness();
         self.metrics.discovery.freshness(&self.server.name, freshness.as_str());
     }
 }
@@ -228,6 +228,15 @@ fn says_ready(status: StatusCode, may_read: bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn waits_differ_by_a_tenth_at_most_so_that_servers_are_not_asked_in_step() {
+        let wait = Duration::from_secs(10);
+        let waits: Vec<_> = (0..1000).map(|_| jitter(wait)).collect();
+        assert!(waits.iter().all(|found| found.abs_diff(wait) <= wait / 10));
+        let (least, most) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
+        assert!(*most - *least > wait / 10, "{least:?} to {most:?}");
+    }
 
     #[test]
     fn a_403_of_readyz_is_believed_from_a_server_that_allowed_it_before() {

@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use super::{
-    catalog::{Book, Document, Knowledge},
+    catalog::{Books, Document, Knowledge},
     fetch::{FetchError, Fetched, Fetcher, Found, Ledger, Wanted},
 };
 use crate::{
@@ -96,7 +96,7 @@ pub struct Refresh {
 
 struct Task {
     server: Arc<Server>,
-    book: Arc<Book>,
+    books: Books,
     fetcher: Fetcher,
     schedule: Schedule,
     metrics: Metrics,
@@ -164,7 +164,7 @@ impl Refresh {
     pub fn spawn(
         tasks: &mut JoinSet<()>,
         server: Arc<Server>,
-        book: Arc<Book>,
+        books: Books,
         fetcher: Fetcher,
         schedule: Schedule,
         metrics: Metrics,
@@ -178,7 +178,7 @@ impl Refresh {
         let task = Task {
             mode: server.watched.mode_changes(),
             server,
-            book,
+            books,
             fetcher,
             backoff: schedule.first_backoff,
             ledger: Ledger::new(schedule.list_max_age),
@@ -361,7 +361,9 @@ impl Task {
             Err(error) => self.failed(&error, trigger).await,
         }
         self.metrics.discovery.freshness(&self.server.name, self.known().freshness().as_str());
-        self.metrics.discovery.conflicts(self.book.catalog().conflicts().count());
+        if let Some(book) = self.books.latest() {
+            self.metrics.discovery.conflicts(book.catalog().conflicts().count());
+        }
         self.metrics.servers.healthy(&self.server.name, self.server.health.is_healthy());
         self.ended.send_modify(|count| *count += 1);
     }
@@ -424,12 +426,11 @@ impl Task {
     }
 
     fn known(&self) -> Knowledge {
-        self.book.knowledge(&self.server)
+        self.books.knowledge(&self.server)
     }
 
     async fn write(&mut self, change: impl FnOnce(&mut Knowledge) + Send + 'static) {
-        self.book = self.book.latest();
-        self.book.write(&self.server, change).await;
+        self.books.write(&self.server, change).await;
     }
 
     fn back_off(&mut self) {

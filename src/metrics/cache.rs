@@ -2,16 +2,18 @@
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use super::ServerName;
+use super::{
+    ServerName,
+    per_server::{PerServer, of_server},
+};
 
 /// Files in and out.
 #[derive(Clone, Debug, Default)]
 pub struct CacheMetrics {
-    loads: Family<Outcome, Counter>,
-    writes: Family<Outcome, Counter>,
+    loads: PerServer<Outcome, Counter>,
+    writes: PerServer<Outcome, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -20,6 +22,8 @@ struct Outcome {
     result: &'static str,
 }
 
+of_server!(Outcome);
+
 // === impl CacheMetrics ===
 
 impl CacheMetrics {
@@ -27,13 +31,19 @@ impl CacheMetrics {
         registry.register(
             "kube_peer_proxy_discovery_cache_loads",
             "Files of the discovery cache at the start: used, absent, or ignored because of a fault",
-            self.loads.clone(),
+            self.loads.family(),
         );
         registry.register(
             "kube_peer_proxy_discovery_cache_writes",
             "Writes of a server's file in the discovery cache, by how they ended",
-            self.writes.clone(),
+            self.writes.family(),
         );
+    }
+
+    /// A server is no longer among ours.
+    pub(super) fn forget(&self, server: &ServerName) {
+        self.loads.forget(server);
+        self.writes.forget(server);
     }
 
     /// A server's file was `used`, `absent` or `ignored`.

@@ -9,7 +9,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Server, ServerName};
+use super::{
+    Server, ServerName,
+    per_server::{PerServer, of_server},
+};
 
 /// The words for how far a server's discovery may be trusted.
 const FRESHNESS: [&str; 3] = ["fresh", "stale", "unknown"];
@@ -17,11 +20,11 @@ const FRESHNESS: [&str; 3] = ["fresh", "stale", "unknown"];
 /// Documents in and out.
 #[derive(Clone, Debug, Default)]
 pub struct DiscoveryMetrics {
-    syncs: Family<Sync, Counter>,
+    syncs: PerServer<Sync, Counter>,
     sync_errors: Family<SyncError, Counter>,
-    last_sync: Family<Server, Gauge<f64, std::sync::atomic::AtomicU64>>,
-    freshness: Family<Freshness, Gauge>,
-    held_back: Family<Server, Counter>,
+    last_sync: PerServer<Server, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    freshness: PerServer<Freshness, Gauge>,
+    held_back: PerServer<Server, Counter>,
     stale_skips: Family<Skip, Counter>,
     authorizations: Family<Authorization, Counter>,
     merged_hits: Counter,
@@ -64,6 +67,8 @@ struct Authorization {
     result: &'static str,
 }
 
+of_server!(Sync, Freshness);
+
 // === impl DiscoveryMetrics ===
 
 impl DiscoveryMetrics {
@@ -71,7 +76,7 @@ impl DiscoveryMetrics {
         registry.register(
             "kube_peer_proxy_discovery_sync",
             "Fetches of a server's discovery, by what triggered them and how they ended",
-            self.syncs.clone(),
+            self.syncs.family(),
         );
         registry.register(
             "apiserver_peer_discovery_sync_errors",
@@ -82,17 +87,17 @@ impl DiscoveryMetrics {
             "kube_peer_proxy_discovery_last_sync_timestamp",
             "When a server's discovery was last known to be as we have it, since the epoch",
             Unit::Seconds,
-            self.last_sync.clone(),
+            self.last_sync.family(),
         );
         registry.register(
             "kube_peer_proxy_server_freshness",
             "1 for the state in which a server's discovery is, 0 for the others",
-            self.freshness.clone(),
+            self.freshness.family(),
         );
         registry.register(
             "kube_peer_proxy_discovery_held_back",
             "Fetches put off because a server's discovery was another one at each of the last ones",
-            self.held_back.clone(),
+            self.held_back.family(),
         );
         registry.register(
             "kube_peer_proxy_stale_skips",
@@ -156,11 +161,11 @@ impl DiscoveryMetrics {
     }
 
     /// A server is no longer among ours.
-    pub fn forget(&self, server: &ServerName) {
-        for state in FRESHNESS {
-            self.freshness.remove(&Freshness { server: server.clone(), state });
-        }
-        self.last_sync.remove(&Server { server: server.clone() });
+    pub(super) fn forget(&self, server: &ServerName) {
+        self.syncs.forget(server);
+        self.last_sync.forget(server);
+        self.freshness.forget(server);
+        self.held_back.forget(server);
     }
 
     /// We answered 503 instead of acting on an outdated view: `unknown`, `stale` or `route_404`.

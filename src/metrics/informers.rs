@@ -2,21 +2,23 @@
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::ServerName;
+use super::{
+    ServerName,
+    per_server::{PerServer, of_server},
+};
 
 /// One informer for each kind of object that is watched on each server.
 #[derive(Clone, Debug, Default)]
 pub struct InformerMetrics {
-    resource_version: Family<Informer, Gauge>,
-    objects: Family<Informer, Gauge>,
-    live: Family<Informer, Gauge>,
-    events: Family<Typed, Counter>,
-    relists: Family<Reasoned, Counter>,
-    errors: Family<Typed, Counter>,
+    resource_version: PerServer<Informer, Gauge>,
+    objects: PerServer<Informer, Gauge>,
+    live: PerServer<Informer, Gauge>,
+    events: PerServer<Typed, Counter>,
+    relists: PerServer<Reasoned, Counter>,
+    errors: PerServer<Typed, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -39,6 +41,8 @@ struct Reasoned {
     reason: &'static str,
 }
 
+of_server!(Informer, Typed, Reasoned);
+
 // === impl InformerMetrics ===
 
 impl InformerMetrics {
@@ -46,32 +50,32 @@ impl InformerMetrics {
         registry.register(
             "kube_peer_proxy_informer_resource_version",
             "What an informer saw last of a server's objects",
-            self.resource_version.clone(),
+            self.resource_version.family(),
         );
         registry.register(
             "kube_peer_proxy_informer_objects",
             "Objects that an informer knows of",
-            self.objects.clone(),
+            self.objects.family(),
         );
         registry.register(
             "kube_peer_proxy_informer_live",
             "1 if an informer listed everything and its watch is connected, else 0",
-            self.live.clone(),
+            self.live.family(),
         );
         registry.register(
             "kube_peer_proxy_informer_events",
             "Events of watches: added, modified, deleted, bookmark, error",
-            self.events.clone(),
+            self.events.family(),
         );
         registry.register(
             "kube_peer_proxy_informer_relists",
             "Times that everything had to be listed again: gone (the server forgot what happened since), failures",
-            self.relists.clone(),
+            self.relists.family(),
         );
         registry.register(
             "kube_peer_proxy_informer_errors",
             "Lists and watches that went wrong: failed, refused, too-many",
-            self.errors.clone(),
+            self.errors.family(),
         );
     }
 
@@ -84,6 +88,16 @@ impl InformerMetrics {
         }
         self.objects.get_or_create(&labels).set(i64::try_from(objects).unwrap_or(i64::MAX));
         self.live.get_or_create(&labels).set(live.into());
+    }
+
+    /// A server is no longer among ours.
+    pub(super) fn forget(&self, server: &ServerName) {
+        self.resource_version.forget(server);
+        self.objects.forget(server);
+        self.live.forget(server);
+        self.events.forget(server);
+        self.relists.forget(server);
+        self.errors.forget(server);
     }
 
     /// An event came: `added`, `modified`, `deleted`, `bookmark` or `error`.
@@ -100,16 +114,6 @@ impl InformerMetrics {
     pub fn failed(&self, server: &ServerName, resource: &'static str, r#type: &'static str) {
         self.errors.get_or_create(&Typed { server: server.clone(), resource, r#type }).inc();
     }
-
-    /// The gauges of a server that is no more.
-    pub fn forget(&self, server: &ServerName, resources: impl IntoIterator<Item = &'static str>) {
-        for resource in resources {
-            let labels = Informer { server: server.clone(), resource };
-            self.resource_version.remove(&labels);
-            self.objects.remove(&labels);
-            self.live.remove(&labels);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -125,7 +129,7 @@ mod tests {
         assert_eq!(metrics.objects.get_or_create(&labels).get(), 3);
         metrics.at(&labels.server, labels.resource, "42", 3, true);
         assert_eq!(metrics.resource_version.get_or_create(&labels).get(), 42);
-        metrics.forget(&labels.server, ["leases"]);
+        metrics.forget(&labels.server);
         assert!(metrics.resource_version.get(&labels).is_none());
     }
 }

@@ -8,13 +8,16 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::ServerName;
+use super::{
+    ServerName,
+    per_server::{PerServer, of_server},
+};
 
 /// Documents in and out.
 #[derive(Clone, Debug, Default)]
 pub struct OpenApiMetrics {
-    fetches: Family<Fetch, Counter>,
-    last_fetch: Family<Kind, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    fetches: PerServer<Fetch, Counter>,
+    last_fetch: PerServer<Kind, Gauge<f64, std::sync::atomic::AtomicU64>>,
     united: Family<Made, Counter>,
     answers: Family<Answer, Counter>,
 }
@@ -43,6 +46,8 @@ struct Answer {
     from: &'static str,
 }
 
+of_server!(Fetch, Kind);
+
 // === impl OpenApiMetrics ===
 
 impl OpenApiMetrics {
@@ -50,13 +55,13 @@ impl OpenApiMetrics {
         registry.register(
             "kube_peer_proxy_openapi_fetches",
             "Fetches of a server's OpenAPI documents, by how they ended",
-            self.fetches.clone(),
+            self.fetches.family(),
         );
         registry.register_with_unit(
             "kube_peer_proxy_openapi_last_fetch_timestamp",
             "When a server's OpenAPI was last known to be as we have it, since the epoch",
             Unit::Seconds,
-            self.last_fetch.clone(),
+            self.last_fetch.family(),
         );
         registry.register(
             "kube_peer_proxy_openapi_unions",
@@ -79,6 +84,12 @@ impl OpenApiMetrics {
             let labels = Kind { server: server.clone(), document };
             self.last_fetch.get_or_create(&labels).set(now.as_secs_f64());
         }
+    }
+
+    /// A server is no longer among ours.
+    pub(super) fn forget(&self, server: &ServerName) {
+        self.fetches.forget(server);
+        self.last_fetch.forget(server);
     }
 
     /// A document was united.

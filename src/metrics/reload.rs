@@ -46,7 +46,7 @@ impl ReloadMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register(
             "kube_peer_proxy_config_reloads",
-            "Changes of the configuration's files, by whether they were taken over",
+            "Changes of the configuration's files: taken over (ok), but for what takes a restart (partial), or refused (failed)",
             self.reloads.clone(),
         );
         registry.register_with_unit(
@@ -57,7 +57,7 @@ impl ReloadMetrics {
         );
         registry.register(
             "kube_peer_proxy_config_last_reload_successful",
-            "1 if what the configuration's files hold is in use, 0 if it was refused",
+            "1 if what the configuration's files hold is in use, 0 if it was refused or some of it takes a restart",
             self.in_step.clone(),
         );
         registry.register_with_unit(
@@ -66,7 +66,7 @@ impl ReloadMetrics {
             Unit::Seconds,
             self.expiries.clone(),
         );
-        for result in ["ok", "failed"] {
+        for result in ["ok", "partial", "failed"] {
             let _ = self.reloads.get_or_create(&Outcome { result });
         }
     }
@@ -83,10 +83,10 @@ impl ReloadMetrics {
         self.in_step.set(yes.into());
     }
 
-    /// A changed configuration was taken over, or refused.
-    pub fn reloaded(&self, ok: bool) {
-        self.reloads.get_or_create(&Outcome { result: if ok { "ok" } else { "failed" } }).inc();
-        if ok {
+    /// A changed configuration was taken over (`ok`), but for what takes a restart (`partial`), or refused (`failed`).
+    pub fn reloaded(&self, result: &'static str) {
+        self.reloads.get_or_create(&Outcome { result }).inc();
+        if result == "ok" {
             self.started();
         } else {
             self.in_step(false);

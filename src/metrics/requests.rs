@@ -10,7 +10,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::time::Instant;
 
-use super::{GaugeGuard, ServerName};
+use super::{
+    GaugeGuard, ServerName,
+    per_server::{PerServer, of_server},
+};
 
 /// Upper bounds in seconds: from an answer out of memory to kube-apiserver's own limit of 60 s.
 const DURATION_BUCKETS: [f64; 14] =
@@ -49,8 +52,8 @@ pub struct RequestMetrics(Arc<Counted>);
 
 #[derive(Debug)]
 struct Counted {
-    total: Family<RequestLabels, Counter>,
-    duration: Family<DurationLabels, Histogram, fn() -> Histogram>,
+    total: PerServer<RequestLabels, Counter>,
+    duration: PerServer<DurationLabels, Histogram, fn() -> Histogram>,
     in_flight: Family<InFlightLabels, Gauge>,
     /// The two of `in_flight`, looked up once.
     short: Gauge,
@@ -103,6 +106,8 @@ struct InFlightLabels {
     long_running: bool,
 }
 
+of_server!(RequestLabels, DurationLabels);
+
 // === impl ClientMetrics ===
 
 impl ClientMetrics {
@@ -148,8 +153,8 @@ impl Default for Counted {
         let in_flight = Family::<InFlightLabels, Gauge>::default();
         let gauge = |long_running| in_flight.get_or_create_owned(&InFlightLabels { long_running });
         Self {
-            total: Family::default(),
-            duration: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
+            total: PerServer::default(),
+            duration: PerServer::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
             short: gauge(false),
             lasting: gauge(true),
             in_flight,
@@ -166,13 +171,13 @@ impl RequestMetrics {
             "kube_peer_proxy_requests",
             "Requests that ended, by the server that answered (empty: we did), the class of connection to it, verb, \
              status code (0: the client left before there was one) and the decision that was made",
-            self.0.total.clone(),
+            self.0.total.family(),
         );
         registry.register_with_unit(
             "kube_peer_proxy_request_duration",
             "From the request's head to the last byte of the answer; long-running requests are left out",
             Unit::Seconds,
-            self.0.duration.clone(),
+            self.0.duration.family(),
         );
         registry.register(
             "kube_peer_proxy_requests_in_flight",
@@ -208,6 +213,12 @@ impl RequestMetrics {
             long_running: false,
             in_flight: self.in_flight(false),
         }
+    }
+
+    /// A server is no longer among ours.
+    pub(super) fn forget(&self, server: &ServerName) {
+        self.0.total.forget(server);
+        self.0.duration.forget(server);
     }
 
     /// So many bytes of a body came from a client.

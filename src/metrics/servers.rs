@@ -2,22 +2,24 @@
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::{Server, ServerName};
+use super::{
+    Server, ServerName,
+    per_server::{PerServer, of_server},
+};
 
 /// Health and connections, per server.
 #[derive(Clone, Debug, Default)]
 pub struct ServerMetrics {
-    healthy: Family<Server, Gauge>,
-    probes: Family<Probe, Counter>,
-    ejections: Family<Ejection, Counter>,
-    connections: Family<Connection, Gauge>,
-    connects: Family<Connect, Counter>,
-    streams: Family<Class, Gauge>,
-    exhausted: Family<Class, Counter>,
+    healthy: PerServer<Server, Gauge>,
+    probes: PerServer<Probe, Counter>,
+    ejections: PerServer<Ejection, Counter>,
+    connections: PerServer<Connection, Gauge>,
+    connects: PerServer<Connect, Counter>,
+    streams: PerServer<Class, Gauge>,
+    exhausted: PerServer<Class, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -63,6 +65,8 @@ pub struct ConnectionsNow {
     pub streams: usize,
 }
 
+of_server!(Probe, Ejection, Connection, Connect, Class);
+
 // === impl ServerMetrics ===
 
 impl ServerMetrics {
@@ -70,33 +74,33 @@ impl ServerMetrics {
         registry.register(
             "kube_peer_proxy_server_healthy",
             "1 while a server is thought to be healthy",
-            self.healthy.clone(),
+            self.healthy.family(),
         );
-        registry.register("kube_peer_proxy_server_probes", "Health probes, by result", self.probes.clone());
+        registry.register("kube_peer_proxy_server_probes", "Health probes, by result", self.probes.family());
         registry.register(
             "kube_peer_proxy_server_ejections",
             "How often a server was ejected, so that others are asked first, by reason",
-            self.ejections.clone(),
+            self.ejections.family(),
         );
         registry.register(
             "kube_peer_proxy_upstream_connections",
             "Connections to servers, by class and whether they are live or draining",
-            self.connections.clone(),
+            self.connections.family(),
         );
         registry.register(
             "kube_peer_proxy_upstream_connects",
             "Attempts to connect to a server, by result",
-            self.connects.clone(),
+            self.connects.family(),
         );
         registry.register(
             "kube_peer_proxy_upstream_streams",
             "Requests that are outstanding at servers",
-            self.streams.clone(),
+            self.streams.family(),
         );
         registry.register(
             "kube_peer_proxy_upstream_exhausted",
             "Requests refused because all connections of their class were full",
-            self.exhausted.clone(),
+            self.exhausted.family(),
         );
     }
 
@@ -105,15 +109,15 @@ impl ServerMetrics {
         self.healthy.get_or_create(&Server { server: server.clone() }).set(i64::from(healthy));
     }
 
-    /// A server is no longer among ours: what it is now is nothing. What was counted stays.
-    pub fn forget(&self, server: &ServerName, classes: impl IntoIterator<Item = &'static str>) {
-        self.healthy.remove(&Server { server: server.clone() });
-        for class in classes {
-            for state in ["live", "draining"] {
-                self.connections.remove(&Connection { server: server.clone(), class, state });
-            }
-            self.streams.remove(&Class { server: server.clone(), class });
-        }
+    /// A server is no longer among ours.
+    pub(super) fn forget(&self, server: &ServerName) {
+        self.healthy.forget(server);
+        self.probes.forget(server);
+        self.ejections.forget(server);
+        self.connections.forget(server);
+        self.connects.forget(server);
+        self.streams.forget(server);
+        self.exhausted.forget(server);
     }
 
     /// A health probe ended: `ok`, `failed`, or `slow` before either.

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::time::Instant;
 
-use super::{GaugeGuard, Server, ServerName};
+use super::{
+    GaugeGuard, Server, ServerName,
+    per_server::{PerServer, of_server},
+};
 
 /// Upper bounds in seconds: from a `kubectl exec` of one command to the default idle bound.
 const DURATION_BUCKETS: [f64; 9] = [0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0, 14400.0];
@@ -18,10 +20,10 @@ const DURATION_BUCKETS: [f64; 9] = [0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0, 3600
 /// Tunnels, per server.
 #[derive(Clone, Debug)]
 pub struct UpgradeMetrics {
-    open: Family<Server, Gauge>,
-    ended: Family<End, Counter>,
-    bytes: Family<Direction, Counter>,
-    duration: Family<Server, Histogram, fn() -> Histogram>,
+    open: PerServer<Server, Gauge>,
+    ended: PerServer<End, Counter>,
+    bytes: PerServer<Direction, Counter>,
+    duration: PerServer<Server, Histogram, fn() -> Histogram>,
 }
 
 /// One tunnel; it counts as open while this lives.
@@ -47,15 +49,17 @@ struct Direction {
     direction: &'static str,
 }
 
+of_server!(End, Direction);
+
 // === impl UpgradeMetrics ===
 
 impl Default for UpgradeMetrics {
     fn default() -> Self {
         Self {
-            open: Family::default(),
-            ended: Family::default(),
-            bytes: Family::default(),
-            duration: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
+            open: PerServer::default(),
+            ended: PerServer::default(),
+            bytes: PerServer::default(),
+            duration: PerServer::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
         }
     }
 }
@@ -65,25 +69,33 @@ impl UpgradeMetrics {
         registry.register(
             "kube_peer_proxy_tunnels",
             "Upgraded connections (exec, attach, port-forward) that are open",
-            self.open.clone(),
+            self.open.family(),
         );
         registry.register(
             "kube_peer_proxy_tunnels_ended",
             "Upgraded connections that ended, by what ended them",
-            self.ended.clone(),
+            self.ended.family(),
         );
         registry.register_with_unit(
             "kube_peer_proxy_tunnel",
             "What went through upgraded connections: up is from client to server",
             Unit::Bytes,
-            self.bytes.clone(),
+            self.bytes.family(),
         );
         registry.register_with_unit(
             "kube_peer_proxy_tunnel_duration",
             "From the server's 101 to the end of the upgraded connection",
             Unit::Seconds,
-            self.duration.clone(),
+            self.duration.family(),
         );
+    }
+
+    /// A server is no longer among ours.
+    pub(super) fn forget(&self, server: &ServerName) {
+        self.open.forget(server);
+        self.ended.forget(server);
+        self.bytes.forget(server);
+        self.duration.forget(server);
     }
 
     /// A server answered 101.

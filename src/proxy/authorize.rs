@@ -4,7 +4,7 @@
 //! passed on and never remembered. A body that comes with the yes is thrown away: nothing that a caller's
 //! request brought back enters the catalog.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header, uri::Scheme};
 use moka::sync::Cache;
@@ -19,7 +19,7 @@ use crate::{
     api::status::Status,
     body::{self, Body},
     limits,
-    servers::TokenHash,
+    servers::{TokenHash, source::ServerSet},
 };
 
 /// Who was lately allowed to read what, by a keyed hash. Clones share it.
@@ -72,11 +72,18 @@ impl Proxy {
         }
         let mut errors = Vec::new();
         let mut undecided = None;
-        for number in self.authorities(exchange) {
+        let mut order = self.authorities(exchange);
+        let mut spared = ServerSet::EMPTY;
+        while let Some(number) = order.pop_front() {
+            let Some(turn) = self.turn(number, order.is_empty() || spared.contains(number)) else {
+                spared.insert(number);
+                order.push_back(number);
+                continue;
+            };
             let server = self.fleet.get(number);
             let rerouted = number != exchange.home;
             let etag = (question.etag)(number);
-            let attempt = Attempt { server, rerouted, long_running: false };
+            let attempt = Attempt { server, rerouted, long_running: false, turn };
             record.attempts += 1;
             record.server = Some(Arc::clone(&server.name));
             let request = question.request(exchange, etag.as_deref())?;
@@ -125,13 +132,13 @@ impl Proxy {
 
     /// Whom to ask: home; if it is not healthy, the healthy ones before it. A request from a peer goes no
     /// further (I3).
-    fn authorities(&self, exchange: &Exchange) -> Vec<usize> {
+    fn authorities(&self, exchange: &Exchange) -> VecDeque<usize> {
         let home = exchange.home;
         if exchange.peer_proxied || exchange.policy.settings.reroute != Reroute::On {
-            return vec![home];
+            return VecDeque::from([home]);
         }
         let healthy = self.fleet.healthy();
-        let mut order: Vec<usize> = healthy.iter().filter(|number| *number != home).collect();
+        let mut order: VecDeque<usize> = healthy.iter().filter(|number| *number != home).collect();
         let at = if healthy.contains(home) { 0 } else { order.len() };
         order.insert(at, home);
         order

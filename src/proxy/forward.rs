@@ -27,7 +27,9 @@ use crate::{
     limits,
     proxy::caller::Caller,
     servers::{
-        Class, Server, TokenHash, pick,
+        Class, Server, TokenHash,
+        health::Exchange as Exchanging,
+        pick,
         pool::{SendError, SendErrorKind},
         source::{InFlight, ServerSet},
     },
@@ -40,6 +42,8 @@ struct Tried {
     unprocessed: ServerSet,
     /// Denied the route although their discovery lists it.
     denied: ServerSet,
+    /// Were being tried by somebody else just then.
+    spared: ServerSet,
     /// In the order in which it happened.
     errors: Vec<String>,
 }
@@ -50,6 +54,7 @@ pub(super) struct Attempt<'a> {
     /// Somebody else than home: the loop header goes on.
     pub(super) rerouted: bool,
     pub(super) long_running: bool,
+    pub(super) turn: Exchanging<'a>,
 }
 
 /// Why an attempt brought no answer.
@@ -97,10 +102,15 @@ impl Proxy {
             let (Some(number), Some(next)) = (pick::best(&self.fleet, untried, tie), request.take()) else {
                 return Err(self.unavailable(info, reason, &tried));
             };
+            let Some(turn) = self.turn(number, tried.spared.contains(number)) else {
+                tried.spared.insert(number);
+                request = Some(next);
+                continue;
+            };
             let server = self.fleet.get(number);
             let rerouted = number != exchange.home;
             let replayable = next.body().is_end_stream();
-            let attempt = Attempt { server, rerouted, long_running: info.is_long_running() };
+            let attempt = Attempt { server, rerouted, long_running: info.is_long_running(), turn };
             record.attempts += 1;
             record.server = Some(Arc::clone(&server.name));
             let response = match self.send(&exchange, attempt, next, record).await {
@@ -156,6 +166,14 @@ impl Proxy {
         }
     }
 
+    /// A turn at a server. A half-open one has one at a time: there is none for who can ask somebody else first, unless
+    /// he is `insisting`.
+    pub(super) fn turn(&self, number: usize, insisting: bool) -> Option<Exchanging<'_>> {
+        let turn = self.fleet.get(number).health.begin();
+        let others_first = || !self.fleet.healthy().contains(number);
+        if turn.is_spare() && !insisting && others_first() { None } else { Some(turn) }
+    }
+
     /// Sends a request to one server, as whoever the caller is there.
     pub(super) async fn send(
         &self,
@@ -164,7 +182,7 @@ impl Proxy {
         mut request: Request<Body>,
         record: &mut Record,
     ) -> Result<Response<Body>, Failure> {
-        let Attempt { server, rerouted, long_running } = attempt;
+        let Attempt { server, rerouted, long_running, turn } = attempt;
         if let Some(user) = exchange.caller.stamped() {
             user.stamp(request.headers_mut(), &server.user_headers).map_err(Failure::Refused)?;
         }
@@ -176,7 +194,7 @@ impl Proxy {
             record.long_running = true;
             // Rare and big: boxed, it does not make every other request's future as big.
             let certificate = exchange.caller.stamped().is_some();
-            return Box::pin(self.switch(wish, server, request, certificate)).await;
+            return Box::pin(self.switch(wish, server, request, certificate, turn)).await;
         }
         let token = self.token_of(exchange);
         let class = match (exchange.caller.stamped(), &token) {
@@ -193,7 +211,7 @@ impl Proxy {
             expect.or_insert(HeaderValue::from_static("100-continue"));
         }
         let in_flight = InFlight::new(server, long_running);
-        let sent = server.send(class, request).await;
+        let sent = server.send(class, request, turn).await;
         if matches!(&sent, Err(error) if error.kind == SendErrorKind::Exhausted) {
             self.metrics.servers.exhausted(&server.name, class.as_str());
         }

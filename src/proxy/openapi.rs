@@ -199,12 +199,16 @@ impl Proxy {
                 }
                 authorized = true;
             }
-            record.attempts += 1;
-            record.server = Some(Arc::clone(&server.name));
-            let attempt = Attempt { server, rerouted, long_running: false };
-            let sending = self.send(exchange, attempt, exchange.request(body::empty()), record);
             // A peer that has more does not keep those from answering who have less.
             let others = servers[at + 1..].iter().any(|other| self.is_healthy(*other));
+            let Some(turn) = self.turn(number, !others) else {
+                errors.push(format!("{}: it is being tried by another request", server.name));
+                continue;
+            };
+            record.attempts += 1;
+            record.server = Some(Arc::clone(&server.name));
+            let attempt = Attempt { server, rerouted, long_running: false, turn };
+            let sending = self.send(exchange, attempt, exchange.request(body::empty()), record);
             let sent = if rerouted && others {
                 match tokio::time::timeout(self.library.grace(), sending).await {
                     Ok(sent) => sent,

@@ -18,7 +18,7 @@ use crate::{
     body::{self, Body},
     limits,
     servers::{
-        Class, Server,
+        Class, Server, health,
         pool::{Answered, Refusal, SendErrorKind, Switched},
         source::InFlight,
     },
@@ -89,11 +89,12 @@ impl Proxy {
         server: &Arc<Server>,
         mut request: Request<Body>,
         certificate: bool,
+        turn: health::Exchange<'_>,
     ) -> Result<Response<Body>, Failure> {
         let protocol = wish.protocol;
         ask_for(protocol, request.headers_mut());
         let in_flight = InFlight::new(server, true);
-        let answered = server.upgrade(request, certificate).await;
+        let answered = server.upgrade(request, certificate, turn).await;
         if matches!(&answered, Err(error) if error.kind == SendErrorKind::Exhausted) {
             self.metrics.servers.exhausted(&server.name, Class::Upgrade.as_str());
         }

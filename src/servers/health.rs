@@ -13,14 +13,18 @@ use std::sync::{
 
 use tokio::{sync::Notify, time::Instant};
 
+mod exchange;
 mod hysteresis;
 mod journal;
 mod passive;
+mod standing;
 
+pub use exchange::Exchange;
 use hysteresis::Hysteresis;
 pub use hysteresis::Word;
 use journal::Journal;
 use passive::{Advice, Passive};
+pub use standing::{Rank, Reason, Standing, State};
 
 use crate::metrics::{ServerMetrics, ServerName};
 
@@ -49,66 +53,6 @@ pub struct Health {
     /// Something changed that the refresh task should look at now.
     changed: Notify,
     journal: Journal,
-}
-
-/// Why a server is ejected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// Contact was lost, or never was.
-    Connect,
-    /// It says so itself.
-    NotReady,
-    /// It does not say in time whether it is ready.
-    Slow,
-    /// Exchanges of callers break off.
-    Passive,
-}
-
-/// Whether exchanges go to a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// They do.
-    Healthy,
-    /// Others are asked first.
-    Ejected,
-    /// One exchange at a time is tried.
-    HalfOpen,
-}
-
-/// How a server stands, for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// Whether exchanges go there.
-    pub state: State,
-    /// Why not all of them do.
-    pub reason: Option<Reason>,
-    /// Until when at least, if that is known.
-    pub until: Option<Instant>,
-    /// Good probes in a row that it takes to come back, unless the reason is [`Reason::Passive`].
-    pub probes_wanted: Option<u32>,
-}
-
-/// How a server compares with others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rank {
-    /// It is asked first: healthy, or half-open with nothing under way yet.
-    Well,
-    /// Others are asked first, unless there are too few of them: it is there, but says that it is not ready or had
-    /// failures.
-    Spared,
-    /// It is there, but starts, or its discovery cannot be had.
-    There,
-    /// There is no contact.
-    Away,
-}
-
-/// An exchange of a caller with a server, from before it is sent. What became of it should be said.
-#[derive(Debug)]
-pub struct Exchange<'a> {
-    health: &'a Health,
-    half_open: bool,
-    /// It is the one exchange that a half-open server gets.
-    trial: bool,
 }
 
 #[derive(Debug, Default)]
@@ -273,9 +217,7 @@ impl Health {
 
     /// A caller's exchange is about to begin. Costs no lock, and its outcome none while all goes well.
     pub fn begin(&self) -> Exchange<'_> {
-        let half_open = self.place() == Place::HalfOpen;
-        let trial = half_open && !self.trial.swap(true, Ordering::Relaxed);
-        Exchange { health: self, half_open, trial }
+        Exchange::begin(self)
     }
 
     /// A caller's exchange broke off after it had been answered.
@@ -329,40 +271,6 @@ impl Health {
     }
 }
 
-// === impl Exchange ===
-
-impl Exchange<'_> {
-    /// The server answered, whatever it said.
-    pub fn answered(self) {
-        self.health.answered.fetch_add(1, Ordering::Relaxed);
-        if self.half_open {
-            self.health.rejudge(|judge, now| judge.callers.tried(true, now));
-        }
-    }
-
-    /// The connection broke off, or could not be had.
-    pub fn failed(self) {
-        if self.half_open {
-            self.health.rejudge(|judge, now| {
-                // Whoever cannot be reached at all has failed no trial.
-                if judge.probes.ejected() != Some(Reason::Connect) {
-                    judge.callers.tried(false, now);
-                }
-            });
-        } else {
-            self.health.failed();
-        }
-    }
-}
-
-impl Drop for Exchange<'_> {
-    fn drop(&mut self) {
-        if self.trial {
-            self.health.trial.store(false, Ordering::Relaxed);
-        }
-    }
-}
-
 // === impl Judge ===
 
 impl Judge {
@@ -384,33 +292,6 @@ impl Judge {
         };
         let probes_wanted = self.probes.ejected().map(|_| self.probes.wanted(now));
         Standing { state, reason, until, probes_wanted }
-    }
-}
-
-// === impl Reason ===
-
-impl Reason {
-    /// As in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::NotReady => "not-ready",
-            Self::Slow => "slow",
-            Self::Passive => "passive",
-        }
-    }
-}
-
-// === impl State ===
-
-impl State {
-    /// For people.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Healthy => "healthy",
-            Self::Ejected => "ejected",
-            Self::HalfOpen => "half-open",
-        }
     }
 }
 

@@ -144,6 +144,11 @@ impl Pool {
     pub fn rekey(&self, tls: Arc<ClientConfig>) {
         // In this order: a dial that counts as begun after this can't have the old certificates.
         self.config.tls.store(tls);
+        self.retire();
+    }
+
+    /// Connections take no more requests, and close when those that they have are through.
+    pub fn retire(&self) {
         let retired = self.state().retire_all();
         for load in retired {
             load.retire();

@@ -443,21 +443,42 @@ fn servers_can_come_from_elsewhere_within_networks_that_are_allowed() {
 }
 
 #[test]
-fn by_dns_there_need_not_be_a_server_in_the_configuration_and_home_can_have_any_name() {
+fn by_dns_there_need_not_be_a_server_in_the_configuration_unless_it_is_home() {
     let place = Place::new();
     let mut flags = place.basic();
     flags.retain(|flag| !flag.starts_with("--api-server="));
-    flags.extend(
-        [
-            "--peer-source=dns",
-            "--peer-dns-name=a.example",
-            "--peer-allowed-cidrs=10.0.0.0/8",
-            "--home=10.0.0.1-6443",
-        ]
-        .map(str::to_owned),
-    );
+    let dns = ["--peer-source=dns", "--peer-dns-name=a.example", "--peer-allowed-cidrs=10.0.0.0/8"];
+    flags.extend(dns.map(str::to_owned));
     let config = place.load_all(&flags).unwrap().config;
-    assert_eq!((config.servers.len(), config.home), (0, Home::Named("10.0.0.1-6443".into())));
+    assert_eq!((config.servers.len(), config.home.name()), (0, None));
+
+    flags.push("--home=10.0.0.1-6443".to_owned());
+    let faults = place.load_all(&flags).unwrap_err().faults;
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert_eq!(faults[0].key, "--home");
+    for words in
+        ["10.0.0.1-6443 is not among the API servers (there are none)", "--api-server has to name it"]
+    {
+        assert!(faults[0].message.contains(words), "{faults:?}");
+    }
+
+    flags.push("--api-server=10.0.0.1-6443=https://10.0.0.1:6443".to_owned());
+    let config = place.load_all(&flags).unwrap().config;
+    assert_eq!(config.home, Home::Named("10.0.0.1-6443".into()));
+}
+
+#[test]
+fn home_is_one_of_the_configuration_whatever_the_source() {
+    let place = Place::new();
+    for source in ["leases", "endpointslices", "dns"] {
+        let mut flags = vec![format!("--peer-source={source}"), "--peer-allowed-cidrs=10.0.0.0/8".to_owned()];
+        flags.extend((source == "dns").then(|| "--peer-dns-name=a.example".to_owned()));
+        flags.push("--home=elsewhere".to_owned());
+        let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+        let faults = place.load_basic(&flags).unwrap_err().faults;
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].key == "--home" && faults[0].message.contains("--peer-source"), "{faults:?}");
+    }
 }
 
 #[test]

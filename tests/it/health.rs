@@ -1,5 +1,8 @@
 //! Who is asked first: servers that flap, say that they are not ready, or break off what callers ask.
 
+use std::time::Duration;
+
+use futures_util::future::join_all;
 use http::Method;
 use kube_peer_proxy::{
     discovery::catalog::Freshness,
@@ -108,9 +111,44 @@ async fn a_server_that_refuses_callers_but_answers_probes_is_ejected_and_tried_a
     wire.accept_again().await;
     eventually("it is half-open", || health.standing().state == State::HalfOpen).await;
     assert!(cluster.asked_for("v132", DEPLOYMENTS).is_empty());
-    assert_eq!(bob.get(DEPLOYMENTS).await.status, 200);
+    // While it is tried, all others are answered by the peer.
+    let trial = health.begin();
+    let at_peer = cluster.asked_for("v136", DEPLOYMENTS).len();
+    let replies = join_all((0..16).map(|_| bob.get(DEPLOYMENTS))).await;
+    assert!(replies.iter().all(|reply| reply.status == 200));
+    assert_eq!(
+        (cluster.asked_for("v132", DEPLOYMENTS).len(), cluster.asked_for("v136", DEPLOYMENTS).len()),
+        (0, at_peer + 16)
+    );
+    drop(trial);
+    // Of many who come at once one tries.
+    cluster.server("v132").faults().delay(Some(Duration::from_millis(500)));
+    let replies = join_all((0..16).map(|_| bob.get(DEPLOYMENTS))).await;
+    assert!(replies.iter().all(|reply| reply.status == 200));
     assert_eq!(cluster.asked_for("v132", DEPLOYMENTS).len(), 1, "the trial");
     assert_eq!(health.standing().state, State::Healthy);
+}
+
+#[tokio::test]
+async fn who_has_nobody_else_to_ask_asks_a_server_that_is_being_tried() {
+    let cluster = Cluster::start(&[V1_32, V1_36]).await;
+    let wire = Wire::to(cluster.server("v132").addr()).await;
+    let proxy = cluster.proxy().server("v132", wire.address).home("v132").start().await;
+    let health = proxy.target("v132").health.clone();
+    wire.refuse().await;
+    until("it is ejected", async || {
+        proxy.h2(As::Token(BOB)).await.get(DEPLOYMENTS).await;
+        (health.standing().reason == Some(Reason::Passive)).then_some(())
+    })
+    .await;
+    wire.accept_again().await;
+    eventually("it is half-open", || health.standing().state == State::HalfOpen).await;
+    let _trial = health.begin();
+    cluster.server("v136").stop().await;
+    proxy.until_healthy("v136", false).await;
+    let asked = cluster.asked_for("v132", DEPLOYMENTS).len();
+    assert_eq!(proxy.h2(As::Token(BOB)).await.get(DEPLOYMENTS).await.status, 200);
+    assert_eq!(cluster.asked_for("v132", DEPLOYMENTS).len(), asked + 1);
 }
 
 #[tokio::test]

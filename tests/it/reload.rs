@@ -1,6 +1,7 @@
 //! New certificates, keys, CAs and settings for a proxy that runs.
 
 mod files;
+mod fleet;
 mod identity;
 mod settings;
 mod signal;
@@ -50,6 +51,15 @@ async fn until_shown(proxy: &Proxy, pair: &Credential) {
         (speaker.shown(proxy, "localhost").await == pair.cert).then_some(())
     })
     .await;
+}
+
+/// Changes the configuration file, whose keys are one a line.
+fn set(proxy: &Proxy, key: &str, value: &str) {
+    let file = proxy.file("proxy.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    let others: String =
+        text.lines().filter(|line| !line.starts_with(key)).map(|line| format!("{line}\n")).collect();
+    replace(&file, format!("{others}{key}: {value}\n"));
 }
 
 /// How many changes were taken over or refused so far.

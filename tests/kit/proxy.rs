@@ -10,7 +10,7 @@ use kube_peer_proxy::app::{App, Listeners};
 use kube_peer_proxy::config::{Config, ServeArgs};
 use kube_peer_proxy::discovery::catalog::{Freshness, Knowledge};
 use kube_peer_proxy::servers::{Class, Server, pool::Stats};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -31,6 +31,7 @@ pub struct ProxyBuilder {
     wait: bool,
     listen: SocketAddr,
     front_proxies: bool,
+    listed: bool,
     configure: Vec<Change>,
 }
 
@@ -64,6 +65,7 @@ impl ProxyBuilder {
             wait: true,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             front_proxies: false,
+            listed: false,
             configure: Vec::new(),
         };
         builder.flags(|args| {
@@ -126,6 +128,12 @@ impl ProxyBuilder {
         self
     }
 
+    /// The servers stand in the configuration file, where they can change.
+    pub fn listed(mut self) -> Self {
+        self.listed = true;
+        self
+    }
+
     /// Comes back before the proxy is ready.
     pub fn unready(mut self) -> Self {
         self.wait = false;
@@ -142,6 +150,11 @@ impl ProxyBuilder {
         let folder = tempfile::tempdir().unwrap();
         PKI.write(folder.path(), false).unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
+        if self.listed {
+            let servers =
+                self.servers.iter().map(|(name, at)| json!({ "name": name, "url": format!("https://{at}") }));
+            self.file.insert("apiServers", Value::from_iter(servers).to_string());
+        }
         let text = self.file.iter().fold(String::new(), |mut text, (key, value)| {
             writeln!(text, "{key}: {value}").unwrap();
             text
@@ -157,7 +170,9 @@ impl ProxyBuilder {
         args.peer_ca_file = Some(path("ca.crt"));
         args.proxy_client_cert_file = Some(path("front-proxy-client.crt"));
         args.proxy_client_key_file = Some(path("front-proxy-client.key"));
-        args.api_server = self.servers.iter().map(|(name, at)| format!("{name}=https://{at}")).collect();
+        if !self.listed {
+            args.api_server = self.servers.iter().map(|(name, at)| format!("{name}=https://{at}")).collect();
+        }
         if self.front_proxies {
             args.requestheader_client_ca_file = Some(path("front-proxy-ca.crt"));
             args.requestheader_allowed_names = vec!["front-proxy-client".into()];

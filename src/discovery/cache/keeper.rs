@@ -70,7 +70,9 @@ impl Keeper {
     /// Only what a settled fetch brought is written: of a server that is being doubted the last good document is
     /// there already.
     async fn write(&mut self, all: bool) -> Option<Instant> {
-        self.book = self.book.latest();
+        if let Some(latest) = self.book.books().latest() {
+            self.book = latest;
+        }
         let catalog = self.book.catalog();
         // Who was forgotten is not written any more.
         self.kept.retain(|name, _| catalog.fleet.position(name).is_some());

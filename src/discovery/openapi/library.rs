@@ -100,6 +100,26 @@ impl Library {
         }
     }
 
+    /// The library of another fleet, which has of each server what this one has of the same. Nothing is united yet.
+    #[must_use]
+    pub fn succeed(&self, fleet: Fleet, book: Arc<Book>) -> Self {
+        let Self { fetcher, bounds, metrics, .. } = self;
+        let mut next = Self::new(fleet, book, fetcher.clone(), *bounds, metrics.clone());
+        for (number, server) in self.fleet.iter().enumerate() {
+            if let Some(now) = next.fleet.number(server) {
+                next.indexes[now] = Arc::clone(&self.indexes[number]);
+                next.gates[now] = Arc::clone(&self.gates[number]);
+            }
+        }
+        for (whose, kept) in &self.documents {
+            let (number, wanted) = &*whose;
+            if let Some(now) = next.fleet.number(self.fleet.get(*number)) {
+                next.documents.insert((now, wanted.clone()), kept);
+            }
+        }
+        next
+    }
+
     /// Gives up documents that nobody asked for lately. Without this it happens when somebody asks for others.
     pub fn sweep(&self) {
         self.documents.run_pending_tasks();

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
@@ -28,8 +28,8 @@ pub struct Connection {
     chain: Option<Vec<CertificateDer<'static>>>,
     /// What the chain is worth, and under which generation of the policy that was found out.
     judged: ArcSwapOption<(u64, Credentials)>,
-    /// A front's choice, as long as it is a good one.
-    home: ArcSwapOption<Server>,
+    /// A front's choice, as long as it is a good one. It keeps no server that was forgotten.
+    home: ArcSwapOption<Weak<Server>>,
     /// Requests that were begun.
     begun: AtomicU64,
     /// Those of them that are not finished.
@@ -86,10 +86,10 @@ impl Connection {
     /// The home of the next request.
     pub fn home(&self, home: Home, fleet: &Fleet, catalog: &Catalog) -> usize {
         let last = self.home.load();
-        let last = last.as_ref().and_then(|server| fleet.number(server));
+        let last = last.as_ref().and_then(|server| fleet.number(&server.upgrade()?));
         let chosen = home.choose(last, fleet, catalog);
         if last != Some(chosen) {
-            self.home.store(Some(Arc::clone(fleet.get(chosen))));
+            self.home.store(Some(Arc::new(Arc::downgrade(fleet.get(chosen)))));
         }
         chosen
     }

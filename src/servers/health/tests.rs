@@ -105,6 +105,32 @@ async fn a_half_open_server_gets_one_exchange_at_a_time() {
     assert_eq!(health.standing().state, State::Healthy);
 }
 
+#[test]
+fn of_many_who_come_at_once_one_has_the_trial() {
+    const CALLERS: usize = 8;
+    for _ in 0..200 {
+        let health = std::sync::Arc::new(Health::default());
+        health.place.store(Place::HalfOpen as u8, Ordering::Relaxed);
+        let together = std::sync::Arc::new(std::sync::Barrier::new(CALLERS));
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|_| {
+                let (health, together) = (health.clone(), together.clone());
+                std::thread::spawn(move || {
+                    together.wait();
+                    let turn = health.begin();
+                    let spare = turn.is_spare();
+                    // Whoever has it keeps it until all have asked.
+                    together.wait();
+                    spare
+                })
+            })
+            .collect();
+        let spares = callers.into_iter().map(|caller| caller.join().unwrap()).filter(|spare| *spare);
+        assert_eq!(spares.count(), CALLERS - 1);
+        assert!(!health.begin().is_spare(), "and the next one has it again");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_failed_trial_ejects_for_twice_the_time() {
     let health = half_open().await;

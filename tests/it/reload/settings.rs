@@ -19,15 +19,6 @@ async fn two() -> (Cluster, Proxy) {
     (cluster, proxy)
 }
 
-/// Changes the configuration file, whose keys are one a line.
-fn set(proxy: &Proxy, key: &str, value: &str) {
-    let file = proxy.file("proxy.yaml");
-    let text = fs::read_to_string(&file).unwrap();
-    let others: String =
-        text.lines().filter(|line| !line.starts_with(key)).map(|line| format!("{line}\n")).collect();
-    replace(&file, format!("{others}{key}: {value}\n"));
-}
-
 #[tokio::test]
 async fn the_kill_switches_take_effect_while_it_runs() {
     let (cluster, proxy) = two().await;
@@ -91,28 +82,43 @@ async fn a_certificate_for_a_name_can_be_added_and_is_watched_from_then_on() {
 }
 
 #[tokio::test]
-async fn what_takes_a_restart_is_refused_whole_with_its_key() {
+async fn what_takes_a_restart_waits_for_it_and_nothing_else_waits_with_it() {
+    const IN_STEP: &str = "kube_peer_proxy_config_last_reload_successful";
     let logs = Capture::start("info", LogFormat::Json);
     let (_cluster, proxy) = two().await;
     let admin = proxy.h2(As::Certificate(&PKI.admin)).await;
     let file = fs::read_to_string(proxy.file("proxy.yaml")).unwrap();
-    replace(
-        &proxy.file("proxy.yaml"),
-        format!(
-            "{}reroute: off\nmaxTokenConnections: 7\n",
-            file.replace("maxHandshakes: 50", "maxHandshakes: 51")
-        ),
+    let new = serving();
+    replace_pair(&proxy, "proxy", &new);
+    let changed = format!(
+        "{}reroute: off\nmaxTokenConnections: 7\n",
+        file.replace("maxHandshakes: 50", "maxHandshakes: 51")
     );
-    until_reloads(&proxy, "failed", 1.0).await;
+    replace(&proxy.file("proxy.yaml"), &changed);
+    until_reloads(&proxy, "partial", 1.0).await;
     let text = logs.text();
-    let line = text.lines().find(|line| line.contains("is refused")).expect("it is told");
-    assert!(line.contains("maxHandshakes, maxTokenConnections: takes a restart"), "{line}");
+    let line = text.lines().find(|line| line.contains("take a restart")).expect("it is told");
+    assert!(line.contains("\"maxHandshakes, maxTokenConnections\"") && line.contains("WARN"), "{line}");
     assert!(!line.contains("reroute"), "{line}");
-    assert_eq!(admin.get(POLICIES).await.status, 200, "nothing of it is in use");
-
-    replace(&proxy.file("proxy.yaml"), format!("{file}reroute: off\n"));
-    until_reloads(&proxy, "ok", 1.0).await;
     admin.get(POLICIES).await.refused(404);
+    assert_eq!(Speaker::new(BOTH, None, &[]).shown(&proxy, "localhost").await, new.cert);
+    assert_eq!(proxy.metric(IN_STEP, &[]).await, 0.0, "not all of the file is in use");
+
+    // Certificates go on to rotate while it waits.
+    let newer = serving();
+    replace_pair(&proxy, "proxy", &newer);
+    until_shown(&proxy, &newer).await;
+    until_reloads(&proxy, "partial", 2.0).await;
+    assert_eq!(proxy.metric(IN_STEP, &[]).await, 0.0);
+
+    // Whatever is bad is refused as ever, and names both.
+    replace(&proxy.file("proxy.yaml"), format!("{changed}merge: maybe\n"));
+    until_reloads(&proxy, "failed", 1.0).await;
+
+    replace(&proxy.file("proxy.yaml"), &file);
+    until_reloads(&proxy, "ok", 1.0).await;
+    assert_eq!(admin.get(POLICIES).await.status, 200);
+    assert_eq!(proxy.metric(IN_STEP, &[]).await, 1.0);
 }
 
 #[tokio::test]

@@ -77,8 +77,12 @@ apiServers:
     logged(&mut lines, "has changed and is in use").await;
     assert_eq!(speaker.shown_by(address, "localhost").await, new.cert);
 
+    fs::write(&file, configuration(&server, "maxHandshakes: 7\n")).unwrap();
+    hang_up(&child);
+    let waits = logged(&mut lines, "take a restart").await;
+    assert_eq!((&waits["keys"], &waits["level"]), (&"maxHandshakes".into(), &"WARN".into()));
+
     for (content, wanted) in [
-        (configuration(&server, "maxHandshakes: 7\n"), "maxHandshakes: takes a restart"),
         (configuration(&server, "- name: a\n  url: https://127.0.0.1:1\n"), "apiServers"),
         (configuration(&server, "home: b\n"), "home ("),
     ] {
