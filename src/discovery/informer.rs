@@ -25,6 +25,7 @@ use kube::{Client, core::PartialObjectMeta};
 use tokio::{sync::watch, task::JoinSet};
 
 mod custom;
+mod end;
 mod kinds;
 mod reflector;
 #[cfg(test)]
