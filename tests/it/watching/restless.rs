@@ -72,7 +72,8 @@ async fn a_document_that_changes_for_ever_costs_little_and_is_told_once() {
     assert!(proxy.metric("kube_peer_proxy_discovery_held_back_total", &["v136"]).await > 0.0);
     let text = log.text();
     assert_eq!(text.matches("another one at each fetch").count(), 1);
-    assert!(text.matches("discovery changed").count() <= limits::CHANGES_AT_ONCE as usize + 10);
+    // Some comes back while the allowance is being used up.
+    assert!(text.matches("discovery changed").count() <= limits::CHANGES_AT_ONCE as usize * 3 / 2);
     assert_eq!(syncs(&proxy, "v132", &[]).await, others, "nobody else is asked more");
 
     // An event of somebody else is seen as ever.
