@@ -258,6 +258,12 @@ pub const EVENTS_PATIENCE: Duration = Duration::from_secs(1);
 /// definition and asks an extension server some time after it says that it is there.
 pub const EVENTS_FOLLOW_UPS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 
+/// So often in a row a server's discovery may be another one at each fetch; then it is asked more slowly.
+pub const CHANGES_AT_ONCE: u32 = 60;
+
+/// How often a server's discovery may be another one for ever.
+pub const CHANGE_INTERVAL: Duration = Duration::from_secs(5);
+
 /// A server whose watches are away for so long is asked on the timer.
 pub const INTERVAL_AFTER: Duration = Duration::from_secs(30);
 

@@ -25,6 +25,7 @@ use kube::{Client, core::PartialObjectMeta};
 use tokio::{sync::watch, task::JoinSet};
 
 mod custom;
+mod end;
 mod kinds;
 mod reflector;
 #[cfg(test)]
@@ -157,9 +158,10 @@ impl Informers {
         if wanted.leases {
             let (kind, tell, server) = (kinds::leases(client), ask.clone(), Arc::clone(server));
             let listener = listener(kind.resource);
+            let mut own = kinds::OwnLease::default();
             let seen = move |change: Change<'_, Lease>| {
-                if kinds::another_holder(&change) && kinds::is_lease_of(&server, &change) {
-                    // Another process: what the one before it served is doubted until this one is asked.
+                if own.is_of_another_process(&server, &change) {
+                    // What the one before it served is doubted until this one is asked.
                     server.health.disconnected();
                 }
                 tell(Trigger::Lease);

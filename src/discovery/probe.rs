@@ -80,6 +80,7 @@ impl Probe {
         let mut seen = self.server.health.losses();
         let mut lost = !self.server.health.is_connected();
         let mut said = Said::default();
+        let mut stood = self.server.health.standing().state;
         let mut next = Instant::now();
         loop {
             let earliest = Instant::now() + limits::MIN_PROBE_INTERVAL;
@@ -96,7 +97,10 @@ impl Probe {
             } else if std::mem::take(&mut lost) {
                 self.write(Knowledge::contact_back).await;
                 self.refresh.ask(Trigger::Reconnect);
+            } else if self.server.health.standing().state != stood {
+                self.refresh.ask(Trigger::Health);
             }
+            stood = self.server.health.standing().state;
             self.metrics.servers.healthy(&self.server.name, self.server.health.is_healthy());
             // Whoever is expected back is looked for more often.
             let health = &self.server.health;
@@ -111,16 +115,20 @@ impl Probe {
 
     /// Asks, and writes down that contact is lost as soon as there was none for too long.
     async fn ask_or_go_stale(&self, said: &mut Said, lost: &mut bool) -> bool {
-        let last_contact = self.server.health.last_contact().unwrap_or_else(Instant::now);
+        let began = Instant::now();
+        let stale_at = || self.server.health.last_contact().unwrap_or(began) + self.schedule.stale_after;
         let mut ask = std::pin::pin!(self.ask(said));
-        match time::timeout_at(last_contact + self.schedule.stale_after, ask.as_mut()).await {
-            Ok(there) => there,
-            Err(_) => {
-                *lost = true;
-                self.write(Knowledge::contact_lost).await;
-                ask.await
+        // Watches may be contact while the answer is waited for.
+        while let until = stale_at()
+            && until > Instant::now()
+        {
+            if let Ok(there) = time::timeout_at(until, ask.as_mut()).await {
+                return there;
             }
         }
+        *lost = true;
+        self.write(Knowledge::contact_lost).await;
+        ask.await
     }
 
     /// Whether the server is there.
@@ -143,7 +151,7 @@ impl Probe {
                 }
                 if said.ready.replace(ready).is_some_and(|before| before != ready) {
                     // Behind a proxy this is all that is heard when a server goes or comes back.
-                    self.refresh.ask(Trigger::Readiness);
+                    self.refresh.ask(Trigger::Health);
                 }
                 self.metrics.servers.probed(&self.server.name, "ok");
                 true

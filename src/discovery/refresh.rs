@@ -10,18 +10,22 @@
 
 mod coalesce;
 pub(super) mod mode;
+mod restless;
+mod trigger;
 
 use std::{sync::Arc, time::Duration};
 
 use coalesce::Coalesce;
 use futures_util::FutureExt as _;
 use rand::RngExt as _;
+use restless::{News, Restless};
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::JoinSet,
     time::{self, Instant},
 };
 
+pub use self::trigger::Trigger;
 use super::{
     catalog::{Books, Document, Knowledge},
     fetch::{FetchError, Fetched, Fetcher, Found, Ledger, Wanted},
@@ -50,39 +54,6 @@ pub struct Schedule {
     pub list_max_age: Duration,
 }
 
-/// What made us fetch; a label of a metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Trigger {
-    /// Never heard yet.
-    Start,
-    /// The timer.
-    Interval,
-    /// The slow timer of a server whose watches are well.
-    Resync,
-    /// An event about a custom resource definition.
-    Crd,
-    /// An event about an APIService.
-    ApiService,
-    /// An identity lease came, went, or has another holder.
-    Lease,
-    /// The endpoints of the API servers changed.
-    EndpointSlice,
-    /// The server is healthy again, or no longer.
-    Health,
-    /// Contact came back.
-    Reconnect,
-    /// The server said that it is ready no longer, or again.
-    Readiness,
-    /// The server denied a route that its discovery lists (I8).
-    RouteNotFound,
-    /// A client's authorization showed another ETag.
-    Changed,
-    /// The last fetch failed.
-    Retry,
-    /// Somebody wrote through us what discovery is made of, and asks for discovery.
-    Write,
-}
-
 /// Asks a server's refresh task for a fetch. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Refresh {
@@ -104,9 +75,12 @@ struct Task {
     urgent: Arc<Notify>,
     events: mpsc::Receiver<Trigger>,
     coalesce: Coalesce,
+    restless: Restless,
     mode: watch::Receiver<Mode>,
     ended: watch::Sender<u64>,
     backoff: Duration,
+    /// That fetches fail was said; it is not said again before one went well.
+    complained: bool,
     last_fetch: Option<Instant>,
     /// A document of the server was believed.
     proven: bool,
@@ -124,35 +98,6 @@ struct Pass {
     read: Vec<(Wanted, Option<Found>)>,
     /// The rest was not asked for.
     broke_off: bool,
-}
-
-// === impl Trigger ===
-
-impl Trigger {
-    /// As in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Interval => "interval",
-            Self::Resync => "resync",
-            Self::Crd => "crd",
-            Self::ApiService => "apiservice",
-            Self::Lease => "lease",
-            Self::EndpointSlice => "endpointslice",
-            Self::Write => "write",
-            Self::Health => "health",
-            Self::Reconnect => "reconnect",
-            Self::Readiness => "readiness",
-            Self::RouteNotFound => "route-not-found",
-            Self::Changed => "changed",
-            Self::Retry => "retry",
-        }
-    }
-
-    /// Whether it is an event, of which many come at a time and none has to be answered at once.
-    fn is_event(self) -> bool {
-        matches!(self, Self::Crd | Self::ApiService | Self::Lease | Self::EndpointSlice)
-    }
 }
 
 // === impl Refresh ===
@@ -188,6 +133,8 @@ impl Refresh {
             urgent: Arc::clone(&urgent),
             events,
             coalesce: Coalesce::default(),
+            restless: Restless::default(),
+            complained: false,
             ended: ended_tx,
             last_fetch: None,
             proven: false,
@@ -307,8 +254,15 @@ impl Task {
         let Some(last) = self.last_fetch else { return trigger };
         let mut trigger = trigger;
         if trigger != Trigger::Write {
+            let mut earliest = last + self.schedule.min_interval;
+            if trigger != Trigger::RouteNotFound
+                && let Some(later) = self.restless.not_before().filter(|later| *later > earliest)
+            {
+                self.metrics.discovery.held_back(&self.server.name);
+                earliest = later;
+            }
             tokio::select! {
-                () = time::sleep_until(last + self.schedule.min_interval) => return trigger,
+                () = time::sleep_until(earliest) => return trigger,
                 () = self.urgent.notified() => trigger = Trigger::Write,
             }
         }
@@ -365,6 +319,7 @@ impl Task {
             self.server.health.look();
         }
         self.server.health.fetched(Ok(()));
+        self.said(document.is_some(), ready, trigger);
         // What was lost while we asked makes the answer an old one.
         let settled = ready && losses == self.server.health.losses();
         if settled {
@@ -375,18 +330,39 @@ impl Task {
         } else {
             self.back_off();
         }
-        if document.is_some() {
-            tracing::info!(server = %self.server.name, trigger = trigger.as_str(), ready, "discovery changed");
-        }
         self.write(move |known| known.fetched(document, settled)).await;
+    }
+
+    /// Tells of a fetch that went well, but not the same thing for ever.
+    fn said(&mut self, changed: bool, ready: bool, trigger: Trigger) {
+        let server = &self.server.name;
+        if std::mem::take(&mut self.complained) {
+            tracing::info!(%server, "discovery can be fetched again");
+        }
+        let was_known = self.restless.is_known();
+        match self.restless.fetched(changed, Instant::now()) {
+            Some(News::Restless) => {
+                tracing::warn!(%server, "its discovery is another one at each fetch; it is fetched less often");
+            }
+            Some(News::Calm) => tracing::info!(%server, "its discovery has calmed down"),
+            None => {}
+        }
+        if changed && !was_known {
+            tracing::info!(%server, trigger = trigger.as_str(), ready, "discovery changed");
+        }
     }
 
     async fn failed(&mut self, error: &FetchError, trigger: Trigger) {
         let error = error.to_string();
-        tracing::warn!(
-            server = %self.server.name, at = %self.server.authority, trigger = trigger.as_str(), %error,
-            "cannot fetch discovery; what was known before stays",
-        );
+        let (server, at, trigger) = (&self.server.name, &self.server.authority, trigger.as_str());
+        if std::mem::replace(&mut self.complained, true) {
+            tracing::debug!(%server, %at, trigger, %error, "still cannot fetch discovery");
+        } else {
+            tracing::warn!(
+                %server, %at, trigger, %error,
+                "cannot fetch discovery; what was known before stays, and it is tried again",
+            );
+        }
         self.server.health.fetched(Err(&error));
         self.back_off();
         self.write(Knowledge::fetch_failed).await;

@@ -24,6 +24,7 @@ pub struct DiscoveryMetrics {
     sync_errors: Family<SyncError, Counter>,
     last_sync: PerServer<Server, Gauge<f64, std::sync::atomic::AtomicU64>>,
     freshness: PerServer<Freshness, Gauge>,
+    held_back: PerServer<Server, Counter>,
     stale_skips: Family<Skipped, Counter>,
     authorizations: Family<Authorization, Counter>,
     merged_hits: Counter,
@@ -137,6 +138,11 @@ impl DiscoveryMetrics {
             self.freshness.family(),
         );
         registry.register(
+            "kube_peer_proxy_discovery_held_back",
+            "Fetches put off because a server's discovery was another one at each of the last ones",
+            self.held_back.family(),
+        );
+        registry.register(
             "kube_peer_proxy_stale_skips",
             "Requests whose answer was withheld (503), or waited, because our view was or may have been outdated",
             self.stale_skips.clone(),
@@ -196,11 +202,17 @@ impl DiscoveryMetrics {
         }
     }
 
+    /// A fetch is put off: the server changes too often.
+    pub fn held_back(&self, server: &ServerName) {
+        self.held_back.get_or_create(&Server { server: server.clone() }).inc();
+    }
+
     /// A server is no longer among ours.
     pub(super) fn forget(&self, server: &ServerName) {
         self.syncs.forget(server);
         self.last_sync.forget(server);
         self.freshness.forget(server);
+        self.held_back.forget(server);
     }
 
     /// We did not act on what we know.

@@ -35,4 +35,5 @@ mod tls;
 mod upgrades;
 mod vectors;
 mod watch_checker;
+mod watching;
 mod writes;

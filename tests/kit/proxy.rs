@@ -92,6 +92,11 @@ impl ProxyBuilder {
         self.flags(|args| args.discovery_refresh_interval = Some(interval.to_owned()))
     }
 
+    /// Fetches discovery when an event says that it may have changed, as it is without a word.
+    pub fn watching(self) -> Self {
+        self.flags(|args| args.discovery_refresh = Some("watch".into()))
+    }
+
     /// Whatever `serve` can be told.
     pub fn flags(mut self, set: impl FnOnce(&mut ServeArgs)) -> Self {
         set(&mut self.args);

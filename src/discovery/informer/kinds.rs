@@ -118,15 +118,25 @@ fn peer_address(lease: &Lease) -> Option<&String> {
     lease.metadata.annotations.as_ref()?.get(PEER_ADDRESS)
 }
 
-/// Whether a lease that was held by one process is now held by another.
-pub(super) fn another_holder(change: &Change<'_, Lease>) -> bool {
-    let (Some(before), Some(after)) = (change.before, change.after) else { return false };
-    holder(before) != holder(after)
+/// Who holds a server's own lease. It is remembered while there is none: since 1.35 a kube-apiserver that starts deletes
+/// the lease of the one before it and makes another.
+#[derive(Debug, Default)]
+pub(super) struct OwnLease(Option<String>);
+
+// === impl OwnLease ===
+
+impl OwnLease {
+    /// Whether the server's own lease has another holder than the last time that it had one.
+    pub(super) fn is_of_another_process(&mut self, server: &Server, change: &Change<'_, Lease>) -> bool {
+        let Some(lease) = change.after else { return false };
+        let Some(holder) = holder(lease).filter(|_| is_lease_of(server, lease)) else { return false };
+        let before = self.0.replace(holder.to_owned());
+        before.is_some_and(|before| before != holder)
+    }
 }
 
 /// Whether the lease is this server's own; not all of them can be told.
-pub(super) fn is_lease_of(server: &Server, change: &Change<'_, Lease>) -> bool {
-    let Some(lease) = change.after.or(change.before) else { return false };
+fn is_lease_of(server: &Server, lease: &Lease) -> bool {
     lease.metadata.name.as_deref() == Some(&*server.name)
         || peer_address(lease).is_some_and(|address| *address == server.authority)
 }

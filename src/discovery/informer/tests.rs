@@ -472,10 +472,17 @@ async fn a_renewed_lease_is_no_news_but_another_holder_is() {
     let (before, renewed, taken) = (lease("a", "a_1", 0), lease("a", "a_1", 1), lease("a", "a_2", 0));
     assert!(!(kind.matters)(&before, &renewed));
     assert!((kind.matters)(&before, &taken));
-    let change = Change { before: Some(&before), after: Some(&taken) };
-    assert!(kinds::another_holder(&change));
-    assert!(kinds::is_lease_of(&server("a"), &change));
-    assert!(!kinds::is_lease_of(&server("b"), &change));
-    let new = Change { before: None, after: Some(&taken) };
-    assert!(!kinds::another_holder(&new), "nobody knows who was there before");
+    let (a, b) = (server("a"), server("b"));
+    let (mut own, mut other) = (kinds::OwnLease::default(), kinds::OwnLease::default());
+    let mut hears = |before, after| {
+        let change = Change { before, after };
+        assert!(!other.is_of_another_process(&b, &change), "it is somebody else's");
+        own.is_of_another_process(&a, &change)
+    };
+    assert!(!hears(None, Some(&before)), "nobody knows who was there before");
+    assert!(!hears(Some(&before), Some(&renewed)));
+    assert!(hears(Some(&renewed), Some(&taken)));
+    // Deleted and made anew.
+    assert!(!hears(Some(&taken), None));
+    assert!(hears(None, Some(&before)));
 }

@@ -276,6 +276,7 @@ impl World {
             healthy: (0..SERVERS).filter(|server| self.there[*server]).collect(),
             fresh: with(&|known| known.freshness() == Freshness::Fresh),
             unknown: with(&|known| known.freshness() == Freshness::Unknown).without(gone),
+            incomplete: false,
         };
         route(serving, situation)
     }
