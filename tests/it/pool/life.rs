@@ -28,7 +28,7 @@ async fn a_server_that_accepts_and_says_nothing_is_given_up_in_time() {
     assert!(started.elapsed() < MS(2000));
     for error in errors {
         let error = error.unwrap_err();
-        assert_eq!(error.kind, SendErrorKind::Connect);
+        assert_eq!(error.kind, SendErrorKind::Unanswered);
         assert!(error.to_string().contains("no TLS handshake within 100ms"), "{error}");
         let body = error.request.unwrap().into_body();
         assert_eq!(body.collect().await.unwrap().to_bytes(), "kept");
@@ -44,7 +44,7 @@ async fn a_server_without_settings_is_given_up_in_time() {
     .await;
     let pool = server.pool(Settings { connect_timeout: MS(300), ..Settings::default() });
     let error = pool.send(get("/")).await.unwrap_err();
-    assert_eq!(error.kind, SendErrorKind::Connect);
+    assert_eq!(error.kind, SendErrorKind::Unanswered);
     assert!(error.to_string().contains("no HTTP/2 SETTINGS within 300ms"), "{error}");
 }
 
