@@ -230,6 +230,26 @@ async fn close_all_ends_everything_now_and_leaves_the_pool_usable() {
 }
 
 #[tokio::test]
+async fn close_unwatched_ends_what_no_ping_looks_after_and_nothing_else() {
+    for (alpn, survives) in [("h2", true), ("http/1.1", false)] {
+        let server =
+            Server::hyper(&[alpn], 1, |_, _| async { http::Response::new(super::watch("x")) }).await;
+        let pool = server.pool(Settings::default());
+        let mut watch = pool.send(get("/watch")).await.unwrap();
+        watch.body_mut().frame().await.unwrap().unwrap();
+        // One stream on each connection, so this one has another, on which nothing is under way any more.
+        drop(pool.send(get("/watch")).await.unwrap());
+        until("one is left", || pool.stats().in_use == 1).await;
+        pool.close_unwatched();
+        let open = usize::from(survives);
+        until("only what is looked after is open", || server.open.get() == open).await;
+        let goes_on = tokio::time::timeout(MS(50), watch.body_mut().frame()).await.is_err();
+        assert_eq!((goes_on, pool.stats().live), (survives, open), "{alpn}");
+        pool.send(get("/watch")).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_pool_that_nobody_holds_any_more_lets_exchanges_finish_and_closes() {
     let server =
         Server::hyper(&["h2"], 100, |_, _| async { http::Response::new(super::chunks(50, 50_000)) }).await;
