@@ -280,6 +280,10 @@ pub const INFORMER_LIST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Objects of one kind of which we know on one server. With more the server is asked on the timer instead.
 pub const MAX_INFORMED_OBJECTS: usize = 20_000;
 
+/// Custom resource definitions and APIServices of which it is remembered that they were there once. With more, those are
+/// forgotten that are gone and that no server listed last.
+pub const MAX_REMEMBERED_REGISTRATIONS: usize = 100_000;
+
 /// Leases and endpoint slices that one server may show us. There is one of the first for each kube-apiserver, and of the
 /// others one for a hundred.
 pub const MAX_INFORMED_PEERS: usize = 500;

@@ -308,7 +308,7 @@ impl Proxy {
             all: self.fleet.all(),
             healthy: self.fleet.healthy(),
             fresh: catalog.fresh,
-            unknown: catalog.unknown,
+            unknown: catalog.ignorance_of(info),
         }
     }
 

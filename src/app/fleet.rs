@@ -12,7 +12,7 @@ use crate::{
     config::{self, Config, Loaded, PeerSource, ServerConfig, ServerMaterial},
     discovery::{
         cache::Cache,
-        catalog::Book,
+        catalog::{self, Book},
         fetch::{Bounds, Fetcher},
         informer::{Informers, Wanted},
         openapi::{self, Library},
@@ -167,9 +167,9 @@ impl Keeper {
     fn recall(&self, server: &Arc<Server>, book: &Arc<Book>) {
         let Some(cache) = &self.cache else { return };
         if book.knowledge(server).document.is_none()
-            && let Some(document) = cache.load(&server.name, &server.authority)
+            && let Some((document, remembered)) = cache.load(&server.name, &server.authority)
         {
-            book.update(server, |known| known.document = Some(document));
+            book.recall(server, document, remembered);
         }
     }
 
@@ -192,6 +192,9 @@ impl Keeper {
             endpoint_slices: custom || self.source == Some(PeerSource::EndpointSlices),
         };
         if wanted != Wanted::NONE {
+            if custom {
+                tasks.spawn(catalog::attend(Arc::clone(server), Arc::clone(book)));
+            }
             let client = kube_client(Arc::clone(server), Arc::clone(&fetcher.user));
             let (asking, witnesses) = (refresh.clone(), self.witnesses.clone());
             let ask = move |trigger| {

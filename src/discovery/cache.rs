@@ -17,7 +17,7 @@ use std::{
     time::SystemTime,
 };
 
-use super::catalog::Document;
+use super::catalog::{Document, ghosts::Remembered};
 use crate::{limits, metrics::CacheMetrics};
 
 mod file;
@@ -46,6 +46,7 @@ pub struct Cache {
 struct Held {
     authority: Arc<str>,
     document: Arc<Document>,
+    remembered: Arc<Remembered>,
 }
 
 /// Why a file was not written.
@@ -78,7 +79,7 @@ impl Cache {
 
     /// What was known of a server at this address; `None` if there is no file, or none to be used, of which a warning
     /// tells.
-    pub fn load(&self, server: &Arc<str>, authority: &str) -> Option<Arc<Document>> {
+    pub fn load(&self, server: &Arc<str>, authority: &str) -> Option<(Arc<Document>, Remembered)> {
         let path = self.path(server);
         let read = place::read(&path, self.limit).and_then(|bytes| match bytes {
             Some(bytes) => File::parse(&bytes, server, authority).map(Some),
@@ -92,11 +93,11 @@ impl Cache {
         self.metrics.loaded(server, result);
         match read {
             Ok(file) => {
-                let File { document, written } = file?;
+                let File { document, remembered, written } = file?;
                 tracing::info!(server = %server, written, "discovery of the last run is there until it is heard");
                 let document = Arc::new(document);
-                self.hold(server, authority, &document);
-                Some(document)
+                self.hold(server, authority, &document, &Arc::new(remembered.clone()));
+                Some((document, remembered))
             }
             Err(fault) => {
                 tracing::warn!(
@@ -112,32 +113,54 @@ impl Cache {
     ///
     /// # Errors
     /// If it could not be brought to the disk; what was kept before stays.
-    fn store(&self, server: &Arc<str>, authority: &str, document: &Arc<Document>) -> Result<(), WriteError> {
+    fn store(
+        &self,
+        server: &Arc<str>,
+        authority: &str,
+        document: &Arc<Document>,
+        remembered: &Arc<Remembered>,
+    ) -> Result<(), WriteError> {
         let held = self.held().get(server).cloned();
+        let same = |held: Held| {
+            &*held.authority == authority && held.document == *document && held.remembered == *remembered
+        };
         // The same again, as servers without ETags send it.
-        if held.is_some_and(|held| &*held.authority == authority && held.document == *document) {
-            self.hold(server, authority, document);
+        if held.is_some_and(same) {
+            self.hold(server, authority, document, remembered);
             return Ok(());
         }
-        let bytes = File::write(document, server, authority, SystemTime::now())?;
+        let bytes = File::write(document, remembered, server, authority, SystemTime::now())?;
         if u64::try_from(bytes.len()).is_ok_and(|length| length > self.limit) {
             return Err(WriteError::TooLarge { limit: self.limit });
         }
         place::replace(&self.directory, &name::of(server), &bytes)?;
-        self.hold(server, authority, document);
+        self.hold(server, authority, document, remembered);
         self.metrics.wrote(server, "ok");
         Ok(())
     }
 
-    /// Whether a server's file has this very document.
-    fn holds(&self, server: &str, authority: &str, document: &Arc<Document>) -> bool {
+    /// Whether a server's file has this very document, and all that is to be remembered with it.
+    fn holds(
+        &self,
+        server: &str,
+        authority: &str,
+        document: &Arc<Document>,
+        remembered: &Remembered,
+    ) -> bool {
         let held = self.held();
         let held = held.get(server).filter(|held| &*held.authority == authority);
-        held.is_some_and(|held| Arc::ptr_eq(&held.document, document))
+        held.is_some_and(|held| Arc::ptr_eq(&held.document, document) && *held.remembered == *remembered)
     }
 
-    fn hold(&self, server: &Arc<str>, authority: &str, document: &Arc<Document>) {
-        let held = Held { authority: authority.into(), document: Arc::clone(document) };
+    fn hold(
+        &self,
+        server: &Arc<str>,
+        authority: &str,
+        document: &Arc<Document>,
+        remembered: &Arc<Remembered>,
+    ) {
+        let (document, remembered) = (Arc::clone(document), Arc::clone(remembered));
+        let held = Held { authority: authority.into(), document, remembered };
         self.held().insert(Arc::clone(server), held);
     }
 

@@ -19,11 +19,13 @@ use crate::{
 
 mod answers;
 mod document;
+pub mod ghosts;
 mod index;
 mod knowledge;
 
 pub use answers::{Answers, Found, Key, Origin};
 pub use document::{Document, Form, Forms, Lists, Part};
+use ghosts::{Memory, Remembered};
 use index::Index;
 pub use index::Serving;
 pub use knowledge::{Fetch, Freshness, Knowledge};
@@ -43,6 +45,7 @@ pub struct Catalog {
     /// The merged documents; `None` while nobody was heard.
     pub answers: Option<Arc<Answers>>,
     index: Arc<Index>,
+    memory: Arc<Memory>,
 }
 
 /// The facts about the servers of one fleet, and the snapshot made of them.
@@ -59,6 +62,10 @@ pub struct Book {
 struct Facts {
     /// By number.
     servers: Vec<Knowledge>,
+    /// What informers ever named.
+    memory: Arc<Memory>,
+    /// Successful fetches so far.
+    fetches: u64,
     successor: Option<Arc<Book>>,
 }
 
@@ -68,21 +75,20 @@ impl Catalog {
     fn first(fleet: Fleet) -> Self {
         let servers = vec![Knowledge::default(); fleet.len()];
         let unknown = fleet.all();
-        let (fresh, index) = (ServerSet::EMPTY, Arc::default());
-        Self { generation: 0, fleet, servers, fresh, unknown, answers: None, index }
+        let (fresh, index, memory) = (ServerSet::EMPTY, Arc::default(), Arc::default());
+        Self { generation: 0, fleet, servers, fresh, unknown, answers: None, index, memory }
     }
 
     /// The snapshot after this one. What the facts leave as it was is not made again: with thousands of CRDs that
     /// takes tens of milliseconds.
-    fn next_of(&self, fleet: Fleet, servers: Vec<Knowledge>) -> Self {
+    fn next_of(&self, fleet: Fleet, servers: Vec<Knowledge>, memory: Arc<Memory>) -> Self {
         let with = |wanted: fn(&Knowledge) -> bool| -> ServerSet {
             (0..servers.len()).filter(|index| wanted(&servers[*index])).collect()
         };
         let fresh = with(|known| known.freshness() == Freshness::Fresh);
         let unknown = with(|known| known.freshness() == Freshness::Unknown);
-        let documents = || {
-            servers.iter().enumerate().filter_map(|(index, known)| Some((index, known.document.as_ref()?)))
-        };
+        let documents =
+            || servers.iter().enumerate().filter_map(|(index, known)| Some((index, known.counts()?)));
         let origins = documents().map(|(index, document)| Origin {
             name: Arc::clone(&fleet.get(index).name),
             document: Arc::clone(document),
@@ -90,7 +96,7 @@ impl Catalog {
         });
         let answers = Answers::new(origins.collect(), self.answers.as_deref()).map(Arc::new);
         let same = self.fleet.is_same(&fleet)
-            && self.servers.iter().zip(&servers).all(|(old, new)| match (&old.document, &new.document) {
+            && self.servers.iter().zip(&servers).all(|(old, new)| match (old.counts(), new.counts()) {
                 (Some(old), Some(new)) => {
                     [Tree::Api, Tree::Apis].into_iter().all(|tree| old.lists_as(new, tree))
                 }
@@ -107,7 +113,7 @@ impl Catalog {
             }
             Arc::new(index)
         };
-        Self { generation: self.generation + 1, fleet, servers, fresh, unknown, answers, index }
+        Self { generation: self.generation + 1, fleet, servers, fresh, unknown, answers, index, memory }
     }
 
     /// Which servers' discovery lists what a request asks for: group, version, resource, scope, subresource
@@ -124,14 +130,36 @@ impl Catalog {
 
     /// Whether a server lists a group, or of it a version.
     pub fn lists(&self, server: usize, group: &str, version: Option<&str>) -> bool {
-        let document = self.servers[server].document.as_ref();
-        let list = document.map(|document| &document.part(Tree::of_group(group)).list);
-        let mut versions = list
-            .into_iter()
-            .flat_map(|list| &list.items)
-            .filter(|listed| listed.name() == group)
-            .flat_map(|group| &group.versions);
-        versions.any(|listed| version.is_none_or(|version| listed.version == version))
+        let document = self.servers[server].counts();
+        document.is_some_and(|document| document.has(group, version))
+    }
+
+    /// Servers that may serve what a request asks for without our knowledge. A server of which nothing is known now
+    /// is none of them if it listed the thing before, and that is gone ([`ghosts`]).
+    pub fn ignorance_of(&self, info: &RequestInfo<'_>) -> ServerSet {
+        self.unknown_but(|gone| {
+            gone.keys().any(|key| {
+                key.group == info.group && key.version == info.version && key.resource == info.resource
+            })
+        })
+    }
+
+    /// The same of a group, or of it a version.
+    pub fn ignorance_of_group(&self, group: &str, version: Option<&str>) -> ServerSet {
+        let unknown = self.unknown.iter().filter(|number| {
+            let listed = self.servers[*number].document.as_ref();
+            !listed.is_some_and(|listed| listed.has(group, version)) || self.lists(*number, group, version)
+        });
+        unknown.collect()
+    }
+
+    fn unknown_but(&self, gone: impl Fn(&ghosts::Gone) -> bool) -> ServerSet {
+        self.unknown.iter().filter(|number| !gone(self.servers[*number].gone())).collect()
+    }
+
+    /// What has to outlive us of what is known of a server, beside its document.
+    pub fn remembered(&self, server: usize) -> Remembered {
+        self.memory.of(&self.servers[server])
     }
 
     /// What servers contradict each other in.
@@ -149,7 +177,9 @@ impl Book {
     }
 
     fn with(catalog: Catalog, published: watch::Sender<u64>) -> Self {
-        let facts = Facts { servers: catalog.servers.clone(), successor: None };
+        let (servers, memory) = (catalog.servers.clone(), Arc::clone(&catalog.memory));
+        let fetches = servers.iter().map(Knowledge::fetched_at).max().unwrap_or_default();
+        let facts = Facts { servers, memory, fetches, successor: None };
         Self { facts: Mutex::new(facts), current: ArcSwap::from_pointee(catalog), published }
     }
 
@@ -165,7 +195,8 @@ impl Book {
             if Arc::ptr_eq(current.fleet.get(number), server) { known } else { known.of_somebody_else() }
         };
         let servers = fleet.iter().map(knowledge).collect();
-        let next = Arc::new(Self::with(current.next_of(fleet, servers), self.published.clone()));
+        let next = current.next_of(fleet, servers, Arc::clone(&facts.memory));
+        let next = Arc::new(Self::with(next, self.published.clone()));
         facts.successor = Some(Arc::clone(&next));
         self.published.send_replace(next.catalog().generation);
         next
@@ -204,6 +235,15 @@ impl Book {
         self.published.subscribe()
     }
 
+    /// What was known of a server when we last ran.
+    pub fn recall(&self, server: &Arc<Server>, document: Arc<Document>, remembered: Remembered) {
+        let Remembered { storage, named, gone } = remembered;
+        if let Some(storage) = &storage {
+            Arc::make_mut(&mut self.lock().memory).recall(storage, named);
+        }
+        self.update(server, |known| known.recall(document, storage.as_deref(), gone));
+    }
+
     /// [`Self::update`] on a blocking thread, for merging takes milliseconds with thousands of CRDs.
     pub async fn write(
         self: &Arc<Self>,
@@ -227,18 +267,62 @@ impl Book {
         }
         let current = self.current.load();
         let Some(number) = current.fleet.number(server) else { return };
-        let before = facts.servers[number].clone();
+        let before = facts.servers.clone();
         change(&mut facts.servers[number]);
-        if before.shows_as(&facts.servers[number]) {
+        let news = facts.settle(&before, number);
+        if !news && before.iter().zip(&facts.servers).all(|(before, now)| before.shows_as(now)) {
             return;
         }
-        let next = current.next_of(current.fleet.clone(), facts.servers.clone());
+        let next = current.next_of(current.fleet.clone(), facts.servers.clone(), Arc::clone(&facts.memory));
         if !next.conflicts().eq(current.conflicts()) {
             report(&next);
         }
         let generation = next.generation;
         self.current.store(Arc::new(next));
         self.published.send_replace(generation);
+    }
+}
+
+// === impl Facts ===
+
+impl Facts {
+    /// Draws the conclusions from a change of what is known of one server; whether informers named anything new.
+    fn settle(&mut self, before: &[Knowledge], number: usize) -> bool {
+        let mut news = false;
+        let (then, now) = (&before[number], &mut self.servers[number]);
+        if then.fetches() != now.fetches() {
+            self.fetches += 1;
+            now.set_fetched_at(self.fetches);
+        }
+        if !Arc::ptr_eq(then.board(), now.board()) {
+            let memory = Arc::make_mut(&mut self.memory);
+            news = memory.learn(now.board());
+            memory.bound(&self.servers);
+        }
+        let (then, now) = (&before[number], &mut self.servers[number]);
+        let same_document = match (&then.document, &now.document) {
+            (Some(then), Some(now)) => Arc::ptr_eq(then, now),
+            (None, None) => true,
+            _ => false,
+        };
+        if !same_document {
+            now.filter();
+        }
+        ghosts::judge(&mut self.servers, &self.memory);
+        news
+    }
+}
+
+/// Has the book know what a server's informers say, from moment to moment. Never ends by itself.
+pub async fn attend(server: Arc<Server>, mut book: Arc<Book>) {
+    let mut changes = server.watched.custom_changes();
+    loop {
+        let board = Arc::clone(&changes.borrow_and_update());
+        book = book.latest();
+        book.write(&server, move |known| known.watched(board)).await;
+        if changes.changed().await.is_err() {
+            return;
+        }
     }
 }
 

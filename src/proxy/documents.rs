@@ -19,6 +19,7 @@ use crate::{
         serve,
     },
     limits,
+    servers::source::ServerSet,
 };
 
 /// A document that we answer for, or why there is none.
@@ -89,7 +90,7 @@ impl Proxy {
                 );
                 return wanted(catalog, Answer::Refusal(again(message)));
             }
-            Found::Nothing if catalog.unknown.is_empty() => return Ok(None),
+            Found::Nothing if ignorance(&catalog, path).is_empty() => return Ok(None),
             Found::Nothing => {
                 self.metrics.discovery.skipped("unknown");
                 let unknown = self.names(catalog.unknown);
@@ -149,6 +150,15 @@ impl Proxy {
         let Exchange { method, headers, policy, .. } = exchange;
         let sources = policy.settings.sources_header;
         Ok(serve::respond(&answers, serve::Request { method, headers, key, encoding, sources }).await)
+    }
+}
+
+/// Servers that may list what a path names without our knowledge.
+fn ignorance(catalog: &Catalog, path: DiscoveryPath<'_>) -> ServerSet {
+    match path {
+        DiscoveryPath::Root(_) | DiscoveryPath::Plain(_) => catalog.unknown,
+        DiscoveryPath::Group(group) => catalog.ignorance_of_group(group, None),
+        DiscoveryPath::Version { group, version } => catalog.ignorance_of_group(group, Some(version)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What watches say of one API server: a board that informers write and everybody reads.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -17,18 +17,47 @@ pub enum Mode {
     Interval,
 }
 
-/// What a server's informers said of custom resource definitions and aggregated APIs.
+/// Group and plural name of a custom resource definition, or group and version of an APIService.
+pub type Name = (String, String);
+
+/// What a server's informers said of custom resource definitions and APIServices.
+///
+/// Revisions are resource versions as numbers: servers with one storage count alike.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Custom {
     /// Two servers for which this is equal have one storage: it is the UID of the APIService `v1.`, which every
     /// storage has its own of, or else of the first APIService by name.
     pub storage: Option<String>,
-    /// Group and plural name of each custom resource definition.
-    pub crds: BTreeSet<(String, String)>,
-    /// Group and version of each APIService that somebody other than the server itself made: the aggregated ones.
-    pub apiservices: BTreeSet<(String, String)>,
+    /// Each custom resource definition, by group and plural name, with its revision; [`u64::MAX`] if that is no number.
+    pub crds: BTreeMap<Name, u64>,
+    /// Each APIService, by group and version.
+    pub apiservices: BTreeMap<Name, ApiService>,
+    /// How far the definitions are known; 0 if that is no number.
+    pub crds_until: u64,
+    /// How far the APIServices are known; 0 if that is no number.
+    pub apiservices_until: u64,
     /// Whether this is how things are now: everything was listed, and watches would tell of changes.
     pub synced: bool,
+}
+
+/// An APIService.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ApiService {
+    /// Why it is there.
+    pub maker: Maker,
+    /// Its revision; [`u64::MAX`] if that is no number.
+    pub revision: u64,
+}
+
+/// Why there is an APIService (`k8s.io/kube-aggregator/pkg/controllers/autoregister`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// A server made it for what is built in.
+    BuiltIn,
+    /// A server made it because custom resource definitions serve this group-version.
+    Definitions,
+    /// Somebody else: an extension server has it.
+    Aggregation,
 }
 
 /// How an informer is doing, for people.

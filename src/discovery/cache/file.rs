@@ -12,7 +12,10 @@ use sha2::{Digest as _, Sha256};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::wire;
-use crate::{discovery::catalog::Document, limits};
+use crate::{
+    discovery::catalog::{Document, ghosts::Remembered},
+    limits,
+};
 
 /// The first word.
 const MAGIC: &str = "kube-peer-proxy-discovery ";
@@ -24,6 +27,8 @@ const FORMAT: u64 = 1;
 pub struct File {
     /// What the server said.
     pub document: Document,
+    /// What else was known of it.
+    pub remembered: Remembered,
     /// When that was written down; for people.
     pub written: String,
 }
@@ -80,11 +85,12 @@ impl File {
     /// If the document can't be written as JSON, which no document is known to bring about.
     pub(super) fn write(
         document: &Document,
+        remembered: &Remembered,
         server: &str,
         authority: &str,
         now: SystemTime,
     ) -> io::Result<Vec<u8>> {
-        let payload = wire::write(document)?;
+        let payload = wire::write(document, remembered)?;
         let header = Header {
             format: FORMAT,
             sha256: hex(&Sha256::digest(&payload)),
@@ -122,7 +128,8 @@ impl File {
         if hex(&Sha256::digest(payload)) != header.sha256 {
             return Err(Fault::Checksum);
         }
-        Ok(Self { document: wire::read(payload)?, written: header.written })
+        let (document, remembered) = wire::read(payload)?;
+        Ok(Self { document, remembered, written: header.written })
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::Cache;
 use crate::{
-    discovery::catalog::{Book, Document, Fetch},
+    discovery::catalog::{Book, Document, Fetch, ghosts::Remembered},
     limits,
     servers::Server,
 };
@@ -76,11 +76,12 @@ impl Keeper {
         self.kept.retain(|name, _| catalog.fleet.position(name).is_some());
         self.cache.held().retain(|name, _| catalog.fleet.position(name).is_some());
         let mut rest = None;
-        for (server, known) in catalog.fleet.iter().zip(&catalog.servers) {
-            let Some(document) = known.document.as_ref().filter(|_| known.fetch == Fetch::Good) else {
-                continue;
-            };
-            if self.cache.holds(&server.name, &server.authority, document) {
+        for (number, (server, known)) in catalog.fleet.iter().zip(&catalog.servers).enumerate() {
+            // What is gone may be found out later, of a server that is away.
+            let written = known.fetch == Fetch::Good || !known.gone().is_empty();
+            let Some(document) = known.document.as_ref().filter(|_| written) else { continue };
+            let remembered = catalog.remembered(number);
+            if self.cache.holds(&server.name, &server.authority, document, &remembered) {
                 continue;
             }
             let kept = self.kept.entry(Arc::clone(&server.name)).or_default();
@@ -88,7 +89,7 @@ impl Keeper {
                 rest = rest.into_iter().chain(kept.next).min();
                 continue;
             }
-            kept.put(&self.cache, server, document).await;
+            kept.put(&self.cache, server, document, remembered).await;
             if kept.failing.is_some() {
                 rest = rest.into_iter().chain(kept.next).min();
             }
@@ -120,9 +121,16 @@ impl Flush {
 // === impl Kept ===
 
 impl Kept {
-    async fn put(&mut self, cache: &Cache, server: &Arc<Server>, document: &Arc<Document>) {
+    async fn put(
+        &mut self,
+        cache: &Cache,
+        server: &Arc<Server>,
+        document: &Arc<Document>,
+        remembered: Remembered,
+    ) {
         let (blocking, whose, new) = (cache.clone(), Arc::clone(server), Arc::clone(document));
-        let stored = spawn_blocking(move || blocking.store(&whose.name, &whose.authority, &new));
+        let remembered = Arc::new(remembered);
+        let stored = spawn_blocking(move || blocking.store(&whose.name, &whose.authority, &new, &remembered));
         let stored = match stored.await {
             Ok(stored) => stored.map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),

@@ -6,7 +6,11 @@ use serde_json::json;
 use super::*;
 use crate::{
     api::discovery::{GroupDiscoveryList, legacy::ServerAddress},
-    discovery::catalog::{Form, Forms, Lists, Part},
+    api::gvr::GroupVersionResource,
+    discovery::catalog::{
+        Form, Forms, Lists, Part,
+        ghosts::{Lost, Named, NamedService, Proof},
+    },
 };
 
 const AT: &str = "10.0.0.1:6443";
@@ -44,8 +48,35 @@ fn document() -> Document {
     }
 }
 
+fn remembered() -> Remembered {
+    let name = |name: &str| ("far.example".to_owned(), name.to_owned());
+    let service = NamedService { revision: 7, of_definitions: true, aggregated: false };
+    let key =
+        GroupVersionResource { group: "far.example".into(), version: "v1".into(), resource: "things".into() };
+    Remembered {
+        storage: Some("one".into()),
+        named: Named {
+            definitions: [(name("things"), u64::MAX)].into(),
+            services: [(name("v1"), service)].into(),
+        },
+        gone: [(key, Proof { lost: Lost::Definition, revision: 9 })].into(),
+    }
+}
+
+#[test]
+fn a_file_from_before_ghosts_were_remembered_is_read_and_a_newer_ones_additions_are_overlooked() {
+    let payload = wire::write(&document(), &remembered()).unwrap();
+    let mut value: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+    value["stillLater"] = json!({"a": 1});
+    let read = wire::read(value.to_string().as_bytes()).unwrap();
+    assert_eq!(read, (document(), remembered()));
+    value.as_object_mut().unwrap().remove("custom");
+    let read = wire::read(value.to_string().as_bytes()).unwrap();
+    assert_eq!(read, (document(), Remembered::default()));
+}
+
 fn bytes() -> Vec<u8> {
-    File::write(&document(), "a", AT, SystemTime::UNIX_EPOCH).unwrap()
+    File::write(&document(), &remembered(), "a", AT, SystemTime::UNIX_EPOCH).unwrap()
 }
 
 fn open(directory: &Path) -> Cache {
@@ -56,6 +87,7 @@ fn open(directory: &Path) -> Cache {
 fn what_is_written_is_read_back_with_all_that_we_do_not_know() {
     let file = File::parse(&bytes(), "a", AT).unwrap();
     assert_eq!(file.document, document());
+    assert_eq!(file.remembered, remembered());
     assert_eq!(file.written, "1970-01-01T00:00:00Z");
     assert_eq!(bytes(), bytes(), "the same document is the same file");
 }
@@ -122,7 +154,7 @@ fn directory_and_files_are_ours_alone() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("made/for/it");
     let cache = open(&directory);
-    cache.store(&"a".into(), AT, &Arc::new(document())).unwrap();
+    cache.store(&"a".into(), AT, &Arc::new(document()), &Arc::new(remembered())).unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&directory), mode(&cache.path("a"))), (0o700, 0o600));
     let names: Vec<_> =
@@ -142,24 +174,24 @@ fn what_cannot_be_read_is_as_if_it_were_not_there_and_can_be_replaced() {
     sparse.set_len(limits::MAX_CACHE_FILE_BYTES + 1).unwrap();
     assert!(matches!(place::read(&path, cache.limit), Err(Fault::TooLarge { .. })));
     assert!(cache.load(&server, AT).is_none(), "too large");
-    cache.store(&"a".into(), AT, &Arc::new(document())).unwrap();
-    assert_eq!(cache.load(&server, AT).as_deref(), Some(&document()));
+    cache.store(&"a".into(), AT, &Arc::new(document()), &Arc::new(remembered())).unwrap();
+    assert_eq!(cache.load(&server, AT), Some((Arc::new(document()), remembered())));
     let cache = open(folder.path());
     std::fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
     assert!(matches!(place::read(&path, cache.limit), Err(Fault::NoFile)));
-    cache.store(&"a".into(), AT, &Arc::new(document())).unwrap();
-    assert_eq!(cache.load(&server, AT).as_deref(), Some(&document()));
+    cache.store(&"a".into(), AT, &Arc::new(document()), &Arc::new(remembered())).unwrap();
+    assert_eq!(cache.load(&server, AT), Some((Arc::new(document()), remembered())));
 }
 
 #[test]
 fn a_document_that_is_too_large_is_not_written_and_the_old_file_stays() {
     let folder = tempfile::tempdir().unwrap();
     let mut cache = open(folder.path());
-    cache.store(&"a".into(), AT, &Arc::default()).unwrap();
+    cache.store(&"a".into(), AT, &Arc::default(), &Arc::default()).unwrap();
     let before = std::fs::read(cache.path("a")).unwrap();
     cache.limit = 1000;
-    let refused = cache.store(&"a".into(), AT, &Arc::new(document())).unwrap_err();
+    let refused = cache.store(&"a".into(), AT, &Arc::new(document()), &Arc::new(remembered())).unwrap_err();
     assert_eq!(refused.to_string(), "it would be larger than 1000 bytes");
     assert_eq!(std::fs::read(cache.path("a")).unwrap(), before);
 }

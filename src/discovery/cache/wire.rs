@@ -12,8 +12,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
-    api::discovery::{GroupDiscoveryList, ParseError, legacy::ServerAddress},
-    discovery::catalog::{Document, Form, Forms, Lists, Part},
+    api::{
+        discovery::{GroupDiscoveryList, ParseError, legacy::ServerAddress},
+        gvr::GroupVersionResource,
+    },
+    discovery::catalog::{
+        Document, Form, Forms, Lists, Part,
+        ghosts::{Lost, Named, NamedService, Proof, Remembered},
+    },
 };
 
 /// Why a payload is no document.
@@ -38,6 +44,30 @@ struct DocumentV1 {
     /// By group-version and resource; sorted, so that the same document is the same file.
     hashes: BTreeMap<String, BTreeMap<String, String>>,
     cbor: bool,
+    /// Added later: who doesn't know it overlooks it, and where it is missing nothing of it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    custom: Option<CustomV1>,
+}
+
+/// Each line is a list of what stands in it, in the order of the names below.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CustomV1 {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    storage: Option<String>,
+    /// Group, plural name, revision.
+    definitions: Vec<(String, String, u64)>,
+    /// Group, version, revision, whether definitions and whether an extension server made it.
+    services: Vec<(String, String, u64, bool, bool)>,
+    /// Group, version, resource, whether its definition is lost or the APIService, revision.
+    gone: Vec<(String, String, String, LostV1, u64)>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum LostV1 {
+    Definition,
+    Service,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -57,7 +87,7 @@ enum FormV1 {
     Unaggregated,
 }
 
-pub(super) fn write(document: &Document) -> serde_json::Result<Vec<u8>> {
+pub(super) fn write(document: &Document, remembered: &Remembered) -> serde_json::Result<Vec<u8>> {
     let Document { api, apis, version, lists, forms, cbor } = document;
     let Lists { addresses, hashes } = &**lists;
     let sorted = |hashes: &HashMap<String, String>| hashes.clone().into_iter().collect();
@@ -68,16 +98,68 @@ pub(super) fn write(document: &Document) -> serde_json::Result<Vec<u8>> {
         addresses: addresses.clone(),
         hashes: hashes.iter().map(|(name, hashes)| (name.clone(), sorted(hashes))).collect(),
         cbor: *cbor,
+        custom: (*remembered != Remembered::default()).then(|| CustomV1::of(remembered)),
     };
     serde_json::to_vec(&document)
 }
 
-pub(super) fn read(payload: &[u8]) -> Result<Document, Rubbish> {
-    let DocumentV1 { api, apis, version, addresses, hashes, cbor } = serde_json::from_slice(payload)?;
+pub(super) fn read(payload: &[u8]) -> Result<(Document, Remembered), Rubbish> {
+    let DocumentV1 { api, apis, version, addresses, hashes, cbor, custom } = serde_json::from_slice(payload)?;
     let hashes = hashes.into_iter().map(|(name, hashes)| (name, Arc::new(hashes.into_iter().collect())));
     let lists = Arc::new(Lists { addresses, hashes: hashes.collect() });
     let forms = Forms { api: api.form.into(), apis: apis.form.into() };
-    Ok(Document { api: api.read()?, apis: apis.read()?, version, lists, forms, cbor })
+    let document = Document { api: api.read()?, apis: apis.read()?, version, lists, forms, cbor };
+    Ok((document, custom.map(CustomV1::read).unwrap_or_default()))
+}
+
+// === impl CustomV1 ===
+
+impl CustomV1 {
+    fn of(Remembered { storage, named, gone }: &Remembered) -> Self {
+        let definitions = named
+            .definitions
+            .iter()
+            .map(|((group, name), revision)| (group.clone(), name.clone(), *revision));
+        let services = named.services.iter().map(|((group, version), service)| {
+            let NamedService { revision, of_definitions, aggregated } = *service;
+            (group.clone(), version.clone(), revision, of_definitions, aggregated)
+        });
+        let gone = gone.iter().map(|(key, proof)| {
+            let GroupVersionResource { group, version, resource } = key.clone();
+            let lost = match proof.lost {
+                Lost::Definition => LostV1::Definition,
+                Lost::Service => LostV1::Service,
+            };
+            (group, version, resource, lost, proof.revision)
+        });
+        Self {
+            storage: storage.clone(),
+            definitions: definitions.collect(),
+            services: services.collect(),
+            gone: gone.collect(),
+        }
+    }
+
+    fn read(self) -> Remembered {
+        let definitions =
+            self.definitions.into_iter().map(|(group, name, revision)| ((group, name), revision));
+        let services =
+            self.services.into_iter().map(|(group, version, revision, of_definitions, aggregated)| {
+                ((group, version), NamedService { revision, of_definitions, aggregated })
+            });
+        let gone = self.gone.into_iter().map(|(group, version, resource, lost, revision)| {
+            let lost = match lost {
+                LostV1::Definition => Lost::Definition,
+                LostV1::Service => Lost::Service,
+            };
+            (GroupVersionResource { group, version, resource }, Proof { lost, revision })
+        });
+        Remembered {
+            storage: self.storage,
+            named: Named { definitions: definitions.collect(), services: services.collect() },
+            gone: gone.collect(),
+        }
+    }
 }
 
 // === impl PartV1 ===

@@ -85,6 +85,13 @@ impl Document {
         std::ptr::eq(self, other) || self.part(tree).list == other.part(tree).list
     }
 
+    /// Whether it lists a group, or of it a version.
+    pub fn has(&self, group: &str, version: Option<&str>) -> bool {
+        let groups = self.part(Tree::of_group(group)).list.items.iter();
+        let mut versions = groups.filter(|listed| listed.name() == group).flat_map(|group| &group.versions);
+        versions.any(|listed| version.is_none_or(|version| listed.version == version))
+    }
+
     /// The first thing that this document lists and `newer` does not: a group-version, resource, subresource
     /// or verb.
     pub fn dropped_by(&self, newer: &Self) -> Option<String> {

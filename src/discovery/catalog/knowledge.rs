@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use super::document::Document;
+use super::{
+    document::Document,
+    ghosts::{self, Gone},
+};
+use crate::servers::watched::Custom;
 
 /// How far what we know of a server may be trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -27,6 +31,18 @@ pub struct Knowledge {
     pub departed: bool,
     /// How the last fetch ended, if what it brought is still to be believed.
     pub fetch: Fetch,
+    /// What its informers said last.
+    board: Arc<Custom>,
+    /// The storage that it has, or had when that was last seen.
+    storage: Option<Arc<str>>,
+    /// Of what it said last, what is gone.
+    gone: Arc<Gone>,
+    /// The document without that; `None`: it is whole.
+    rest: Option<Arc<Document>>,
+    /// Counts successful fetches of all servers of a book: that of the last one of this server; 0 before.
+    fetched_at: u64,
+    /// Counts successful fetches of this server.
+    fetches: u64,
 }
 
 /// How far the last fetch is to be believed.
@@ -73,6 +89,69 @@ impl Knowledge {
         same_document
             && self.freshness() == other.freshness()
             && self.is_believed_in_documents() == other.is_believed_in_documents()
+            && self.gone == other.gone
+    }
+
+    /// The document without what is gone ([`ghosts`]): what of it counts.
+    pub fn counts(&self) -> Option<&Arc<Document>> {
+        self.rest.as_ref().or(self.document.as_ref())
+    }
+
+    /// Of what it said last, what is gone.
+    pub fn gone(&self) -> &Gone {
+        &self.gone
+    }
+
+    pub(super) fn set_gone(&mut self, gone: Gone) {
+        self.gone = Arc::new(gone);
+        self.filter();
+    }
+
+    /// After the document changed.
+    pub(super) fn filter(&mut self) {
+        let rest = self.document.as_ref().and_then(|document| ghosts::without(document, &self.gone));
+        self.rest = rest.map(Arc::new);
+    }
+
+    /// What its informers said last.
+    pub fn board(&self) -> &Arc<Custom> {
+        &self.board
+    }
+
+    /// The storage that it has, or had when that was last seen.
+    pub fn storage(&self) -> Option<&str> {
+        self.storage.as_deref()
+    }
+
+    /// Whether fetches of one server came after those of another.
+    pub(super) fn fetched_at(&self) -> u64 {
+        self.fetched_at
+    }
+
+    pub(super) fn fetches(&self) -> u64 {
+        self.fetches
+    }
+
+    /// When the last fetch succeeded, by a count that all servers share.
+    pub fn set_fetched_at(&mut self, count: u64) {
+        self.fetched_at = count;
+    }
+
+    /// Informers say this now.
+    pub fn watched(&mut self, board: Arc<Custom>) {
+        if let Some(storage) = &board.storage
+            && self.storage.as_deref() != Some(storage)
+        {
+            self.storage = Some(storage.as_str().into());
+        }
+        self.board = board;
+    }
+
+    /// It was so when we last ran.
+    pub fn recall(&mut self, document: Arc<Document>, storage: Option<&str>, gone: Gone) {
+        self.document = Some(document);
+        self.storage = storage.map(Into::into);
+        self.set_gone(gone);
     }
 
     fn is_away(&self) -> bool {
@@ -81,7 +160,8 @@ impl Knowledge {
 
     /// What is known of a server's name when another process answers to it: it may serve the same.
     pub(super) fn of_somebody_else(self) -> Self {
-        Self { document: self.document, departed: self.departed, ..Self::default() }
+        let Self { document, departed, storage, gone, rest, fetched_at, .. } = self;
+        Self { document, departed, storage, gone, rest, fetched_at, ..Self::default() }
     }
 
     /// Contact is lost: nothing is confirmed any more.
@@ -109,6 +189,10 @@ impl Knowledge {
             self.document = document;
         }
         self.lost = false;
+        // It says so itself, now.
+        self.gone = Arc::default();
+        self.rest = None;
+        self.fetches += 1;
         self.fetch = if settled { Fetch::Good } else { Fetch::Due };
     }
 

@@ -2,8 +2,13 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
 use super::{Custom, Definition, Seeing, Seen, Service, kinds::AUTOMANAGED};
-use crate::servers::Server;
+use crate::servers::{
+    Server,
+    watched::{ApiService, Maker},
+};
 
 /// Keeps the server's board up to date, as long as the informers are there.
 pub(super) async fn publish(
@@ -29,21 +34,35 @@ pub(super) async fn publish(
 
 /// See [`Custom`].
 pub(super) fn custom(definitions: &Seen<Definition>, services: &Seen<Service>) -> Custom {
-    let name = |(_, name): &(String, String)| name.clone();
     // A definition is named <plural>.<group> and an APIService <version>.<group>; kube-apiserver takes no other names.
-    let split =
-        |name: String| name.split_once('.').map(|(first, group)| (group.to_owned(), first.to_owned()));
-    let aggregated = services.objects.iter().filter(|(_, service)| !is_automanaged(service));
+    let split = |(_, name): &(String, String)| {
+        name.split_once('.').map(|(first, group)| (group.to_owned(), first.to_owned()))
+    };
     let core = services.objects.get(&(String::new(), "v1.".to_owned()));
     let first = core.or_else(|| services.objects.values().next());
+    let crds = definitions.objects.iter().map(|(key, it)| Some((split(key)?, revision(&it.metadata))));
+    let apiservices = services.objects.iter().map(|(key, it)| {
+        let service = ApiService { maker: maker(it), revision: revision(&it.metadata) };
+        Some((split(key)?, service))
+    });
     Custom {
         storage: first.and_then(|service| service.metadata.uid.clone()),
-        crds: definitions.objects.keys().map(name).filter_map(split).collect(),
-        apiservices: aggregated.map(|(key, _)| name(key)).filter_map(split).collect(),
+        crds: crds.flatten().collect(),
+        apiservices: apiservices.flatten().collect(),
+        crds_until: definitions.resource_version.parse().unwrap_or_default(),
+        apiservices_until: services.resource_version.parse().unwrap_or_default(),
         synced: definitions.live && services.live,
     }
 }
 
-fn is_automanaged(service: &Service) -> bool {
-    service.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(AUTOMANAGED))
+fn revision(metadata: &ObjectMeta) -> u64 {
+    metadata.resource_version.as_ref().and_then(|version| version.parse().ok()).unwrap_or(u64::MAX)
+}
+
+fn maker(service: &Service) -> Maker {
+    match service.metadata.labels.as_ref().and_then(|labels| labels.get(AUTOMANAGED)).map(String::as_str) {
+        Some("true") => Maker::Definitions,
+        Some(_) => Maker::BuiltIn,
+        None => Maker::Aggregation,
+    }
 }

@@ -27,6 +27,7 @@ use crate::{
         Pools,
         health::{Health, Word},
         pool::{self, Pool, Target, UpgradeTls, Upgrades},
+        watched::{ApiService, Maker},
     },
 };
 
@@ -404,24 +405,47 @@ where
     Seen { objects: objects.collect(), live: true, ..Seen::default() }
 }
 
-fn service(uid: &str, automanaged: bool) -> Service {
-    let labels = automanaged.then(|| [(kinds::AUTOMANAGED.to_owned(), "onstart".to_owned())].into());
-    let metadata = ObjectMeta { uid: Some(uid.to_owned()), labels, ..ObjectMeta::default() };
-    Service { metadata, ..Service::default() }
+fn metadata(uid: &str, version: &str, automanaged: Option<&str>) -> ObjectMeta {
+    let labels = automanaged.map(|word| [(kinds::AUTOMANAGED.to_owned(), word.to_owned())].into());
+    ObjectMeta {
+        uid: Some(uid.to_owned()),
+        resource_version: Some(version.to_owned()),
+        labels,
+        ..ObjectMeta::default()
+    }
+}
+
+fn service(uid: &str, version: &str, automanaged: Option<&str>) -> Service {
+    Service { metadata: metadata(uid, version, automanaged), ..Service::default() }
 }
 
 #[test]
-fn a_storage_is_known_by_its_core_apiservice_and_aggregated_ones_by_their_label() {
-    let definitions = seen(&[("widgets.example.com", Definition::default())]);
+fn a_storage_is_known_by_its_core_apiservice_and_why_apiservices_are_there_by_their_label() {
+    let widgets = Definition { metadata: metadata("w", "12", None), ..Definition::default() };
+    let definitions = Seen {
+        resource_version: "20".to_owned(),
+        ..seen(&[("widgets.example.com", widgets), ("things.example.com", Definition::default())])
+    };
     let services = [
-        ("v1.", service("core", true)),
-        ("v1.apps", service("apps", true)),
-        ("v1beta1.metrics.k8s.io", service("metrics", false)),
+        ("v1.", service("core", "1", Some("onstart"))),
+        ("v1.apps", service("apps", "2", Some("onstart"))),
+        ("v1.example.com", service("widgets", "13", Some("true"))),
+        ("v1beta1.metrics.k8s.io", service("metrics", "rubbish", None)),
     ];
     let found = custom::custom(&definitions, &seen(&services));
     assert_eq!(found.storage.as_deref(), Some("core"));
-    assert_eq!(found.crds, [("example.com".to_owned(), "widgets".to_owned())].into());
-    assert_eq!(found.apiservices, [("metrics.k8s.io".to_owned(), "v1beta1".to_owned())].into());
+    let name = |group: &str, name: &str| (group.to_owned(), name.to_owned());
+    let crds = [(name("example.com", "things"), u64::MAX), (name("example.com", "widgets"), 12)];
+    assert_eq!(found.crds, crds.into());
+    let made = |maker, revision| ApiService { maker, revision };
+    let apiservices = [
+        (name("", "v1"), made(Maker::BuiltIn, 1)),
+        (name("apps", "v1"), made(Maker::BuiltIn, 2)),
+        (name("example.com", "v1"), made(Maker::Definitions, 13)),
+        (name("metrics.k8s.io", "v1beta1"), made(Maker::Aggregation, u64::MAX)),
+    ];
+    assert_eq!(found.apiservices, apiservices.into());
+    assert_eq!((found.crds_until, found.apiservices_until), (20, 0), "what is no number is nothing");
     assert!(found.synced);
     let without_core = custom::custom(&definitions, &seen(&services[1..]));
     assert_eq!(without_core.storage.as_deref(), Some("apps"));

@@ -52,6 +52,7 @@ pub(super) fn servers(proxy: &Proxy) -> Value {
                 "healthy": server.health.is_healthy(),
                 "health": health(&server.health),
                 "freshness": known.freshness().as_str(),
+                "gone": known.gone().keys().map(ToString::to_string).collect::<Vec<_>>(),
                 "secondsSinceContact": contact,
                 "lastError": server.health.last_error(),
                 "requests": server.load.requests(),
@@ -111,7 +112,7 @@ pub(super) fn catalog(proxy: &Proxy) -> Value {
     let catalog = proxy.book.catalog();
     let mut group_versions = serde_json::Map::new();
     for (known, server) in catalog.servers.iter().zip(proxy.fleet.iter()) {
-        let Some(document) = &known.document else { continue };
+        let Some(document) = known.counts() else { continue };
         for group in document.api.list.items.iter().chain(&document.apis.list.items) {
             for version in &group.versions {
                 let slash = if group.name().is_empty() { "" } else { "/" };

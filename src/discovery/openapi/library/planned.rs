@@ -37,7 +37,7 @@ impl Planned {
         home: usize,
     ) -> Self {
         let known = catalog.servers.iter().enumerate();
-        let documents = known.filter_map(|(server, known)| Some((server, known.document.as_ref()?)));
+        let documents = known.filter_map(|(server, known)| Some((server, known.counts()?)));
         let complete = Complete::of(
             documents.map(|(server, document)| (server, [&document.api.list, &document.apis.list])),
         );
@@ -91,7 +91,7 @@ fn same(one: &[Option<Arc<Good>>], other: &[Option<Arc<Good>>]) -> bool {
 /// Whether a server may have a document, for all that its discovery says.
 pub(super) fn may_have(catalog: &Catalog, server: usize, key: &str) -> bool {
     let known = &catalog.servers[server];
-    let Some(document) = &known.document else { return true };
+    let Some(document) = known.counts() else { return true };
     if known.freshness() == Freshness::Unknown {
         return true;
     }
