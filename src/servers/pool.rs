@@ -51,9 +51,9 @@ use rustls::ClientConfig;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use self::liveness::LastRead;
 pub use self::error::{SendError, SendErrorKind, is_of_connection};
 pub use self::event::{Event, Observer};
+use self::liveness::LastRead;
 pub use self::settings::{Settings, Target};
 pub use self::state::Stats;
 use self::state::{Load, State, TakenSender};

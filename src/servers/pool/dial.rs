@@ -16,9 +16,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::Config;
 use super::error::DialError;
 use super::liveness::{LastRead, Listening};
-use super::Config;
 use crate::{body::Body, descriptors, limits};
 
 type Stream = TlsStream<TcpStream>;

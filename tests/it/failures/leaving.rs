@@ -48,8 +48,7 @@ impl UnderWay {
             assert_eq!(proxy.connections("v136", class).in_use, 1, "{class:?}");
             watches.push(Watch { class, _client: client, body: watch.into_body() });
         }
-        let tunnel =
-            Tunnel::ask(proxy.address(), As::Certificate(&PKI.admin), EXEC, "websocket", &[]).await;
+        let tunnel = Tunnel::ask(proxy.address(), As::Certificate(&PKI.admin), EXEC, "websocket", &[]).await;
         assert_eq!(tunnel.status(), 101);
         Self { watches, tunnel }
     }
@@ -118,7 +117,8 @@ async fn a_quiet_connection_goes_on_as_long_as_another_is_heard_though_new_ones_
     wire.lead_nowhere();
     cluster.server("v136").send_goaway();
     long_without_contact(&proxy, "v136").await;
-    let admin = Client::connect(cluster.server("v132").addr(), As::Certificate(&PKI.admin), Protocol::H2).await;
+    let admin =
+        Client::connect(cluster.server("v132").addr(), As::Certificate(&PKI.admin), Protocol::H2).await;
     under_way.all_work(&admin, "quiet").await;
 
     // PINGs are what was heard.

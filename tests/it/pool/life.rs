@@ -232,8 +232,7 @@ async fn close_all_ends_everything_now_and_leaves_the_pool_usable() {
 #[tokio::test]
 async fn close_unwatched_ends_what_no_ping_looks_after_and_nothing_else() {
     for (alpn, survives) in [("h2", true), ("http/1.1", false)] {
-        let server =
-            Server::hyper(&[alpn], 1, |_, _| async { http::Response::new(super::watch("x")) }).await;
+        let server = Server::hyper(&[alpn], 1, |_, _| async { http::Response::new(super::watch("x")) }).await;
         let pool = server.pool(Settings::default());
         let mut watch = pool.send(get("/watch")).await.unwrap();
         watch.body_mut().frame().await.unwrap().unwrap();

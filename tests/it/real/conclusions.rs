@@ -309,7 +309,10 @@ async fn no_controller_concludes_that_something_is_gone_while_servers_are_upgrad
         assert_eq!(cells[0], seen[0], "README.md has other lines");
         let wrong = cells[0].starts_with("**");
         let never = |cells: &[String]| cells[1..].iter().map(|figure| figure == "0").collect::<Vec<_>>();
-        assert!(!wrong || never(cells) == never(seen), "README.md tells another story: {seen:?}, and here {cells:?}");
+        assert!(
+            !wrong || never(cells) == never(seen),
+            "README.md tells another story: {seen:?}, and here {cells:?}"
+        );
     }
     assert_eq!(lines.len(), shown.rows.len(), "README.md has other lines");
 }

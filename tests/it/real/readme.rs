@@ -56,7 +56,8 @@ impl Table {
         let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
         let heading: Vec<String> = heading.iter().map(|cell| (*cell).to_owned()).collect();
         let rule = vec!["---".to_owned(); heading.len()];
-        let lines: String = [&heading, &rule].into_iter().chain(&self.rows).map(|cells| line(cells)).collect();
+        let lines: String =
+            [&heading, &rule].into_iter().chain(&self.rows).map(|cells| line(cells)).collect();
         let text = fs::read_to_string(path()).unwrap();
         let (begin, end) = (marker(self.name, "begin"), marker(self.name, "end"));
         let (before, rest) = text.split_once(&begin).expect("README.md has the marker");

@@ -17,8 +17,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kube_peer_proxy::config::ServeArgs;
-
 use super::{
     fleet, fleets,
     kit::{binaries::Version, proxy::Proxy, server::Spec},
@@ -30,9 +28,6 @@ use look::{Listed, Notes};
 
 /// The table's name in README.md.
 const README: &str = "timeline";
-
-/// Whether CRDs are known by their events, so that a server that is away brings none back.
-const CRD_EVENTS: bool = false;
 
 const V1_36: Version = Version(1, 36);
 /// A lacks what B and C serve.
@@ -94,7 +89,11 @@ impl Table {
             iter::once((*event).to_owned()).chain(cells).collect()
         });
         shown.rows = rows.collect();
-        shown.write(&["B and C serve something that A, the way in, does not", "native 1.36.3", "kube-peer-proxy"]);
+        shown.write(&[
+            "B and C serve something that A, the way in, does not",
+            "native 1.36.3",
+            "kube-peer-proxy",
+        ]);
     }
 
     /// Where README.md says something else. Of the native proxy it need not say everything.
@@ -129,18 +128,11 @@ fn not_applicable(why: &str) -> Cell {
     cell
 }
 
-/// Whether `serve` has such a flag.
-fn has_flag(name: &str) -> bool {
-    let command = <ServeArgs as clap::Args>::augment_args(clap::Command::new("serve"));
-    command.get_arguments().any(|argument| argument.get_long() == Some(name))
-}
-
-/// Another proxy beside A, that keeps what it knows in a folder if it can.
-async fn restarted(column: &Column, remember: bool) -> Arc<Column> {
+/// Another proxy beside A, that keeps what it knows in a folder.
+async fn restarted(column: &Column) -> Arc<Column> {
     let folder = column.cluster.files.path("remembered");
     std::fs::create_dir_all(&folder).unwrap();
-    let environment =
-        |name: &str| (remember && name == "KUBE_PEER_PROXY_DISCOVERY_CACHE_DIR").then(|| folder.clone());
+    let environment = |name: &str| (name == "KUBE_PEER_PROXY_DISCOVERY_CACHE_DIR").then(|| folder.clone());
     let pair = [("a", "a"), ("b", "b")];
     let here = (Ipv4Addr::LOCALHOST, 0).into();
     let proxy = Proxy::launch_in(column.cluster, here, &pair, Some("a"), |_| (), &environment).await;
@@ -159,7 +151,7 @@ async fn whatever_happens_to_b_we_never_deny_what_exists() {
     // C was there for this only. Whoever follows knows of A and B.
     native.cluster.server("c").retire(Duration::from_secs(5)).await;
     all.cluster.server("c").kill();
-    let ours = restarted(&all, true).await;
+    let ours = restarted(&all).await;
     let columns = (&native, &ours);
     tokio::join!(episodes::settle(&native), episodes::settle(&ours));
 
@@ -199,7 +191,7 @@ async fn whatever_happens_to_b_we_never_deny_what_exists() {
     }
 }
 
-/// Takes six minutes, so only with `KPP_GHOST=1`. The table has its native figure from here, as a footnote.
+/// Takes six minutes, so only with `KPP_GHOST=1`.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_crd_does_not_come_back_after_minutes() {
     if std::env::var_os("KPP_GHOST").is_none_or(|asked| asked != "1") {

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::look::{Answer, At, Listed, Metered, Notes, SLOW, WatchEnd};
+use super::{
+    look::{Answer, At, Listed, Metered, Notes, SLOW, WatchEnd},
+    say,
+};
 
 /// A hung server is declared dead after 10 s, and a busy machine takes its time.
 const HANGS_AT_MOST: f32 = 13.;
@@ -68,8 +71,10 @@ impl Cell {
         }
         let slowest = notes.answers.iter().map(|answer| answer.took).fold(0., f32::max);
         if slowest > SLOW {
-            let what = if slowest < HANGS_AT_MOST { "hangs for 10 s at most" } else { "hangs for long" };
-            self.say_if(slowest < HANGS_AT_MOST, what, format!("({slowest:.1} s)"));
+            say!("    slowest answer {slowest:.1} s");
+        }
+        if slowest > HANGS_AT_MOST {
+            self.say_if(false, "hangs for long", format!("({slowest:.1} s)"));
         }
     }
 
@@ -106,8 +111,8 @@ impl Cell {
         }
         let each: Vec<_> = kinds.iter().map(|(what, seen)| format!("{what} {}", times(seen))).collect();
         let known = kinds.iter().any(|(what, _)| *what != "fresh");
-        let what = if known { "known to be away" } else { "known to be well" };
-        self.say_if(true, what, format!("({})", each.join(", ")));
+        let what = if known { "B is stale or unknown" } else { "B stays fresh" };
+        self.say_if(true, what, each.join(", "));
     }
 
     /// What our metrics say of B at the end of these notes has to be this.
@@ -138,7 +143,8 @@ impl Cell {
             "({:?} after {:.1} s, directly {:?} after {:.1} s)",
             watch.what, watch.at, direct.what, direct.at
         );
-        let what = if same { "goes on and ends as one at B itself" } else { "ends otherwise than one at B itself" };
+        let what =
+            if same { "goes on and ends as one at B itself" } else { "ends otherwise than one at B itself" };
         self.say_if(same, what, detail);
     }
 
@@ -150,7 +156,9 @@ impl Cell {
 
     pub(super) fn back(&mut self, after: Option<f32>) {
         match after {
-            Some(seconds) => self.say_if(true, "well again by itself", format!("{seconds:.1} s after B is ready")),
+            Some(seconds) => {
+                self.say_if(true, "well again by itself", format!("{seconds:.1} s after B is ready"))
+            }
             None => self.wrong("does not come back by itself"),
         }
     }

@@ -11,11 +11,10 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::{
-    CRD_EVENTS, MORE, Told,
+    MORE, Told,
     between::Between,
     cell::Cell,
     column::{Column, PATIENCE, STORIES},
-    has_flag,
     look::{Answer, Listed, Look, Notes, listed},
     restarted, say,
 };
@@ -130,8 +129,8 @@ pub(super) async fn lease_goes(column: Arc<Column>) -> Vec<Told> {
 
 // === SIGKILL, and what happens while B is away ===
 
-/// Until changes of CRDs are known: at once by their events, else when a timer of half a minute has run.
-const CRD_IS_KNOWN: Duration = Duration::from_secs(if CRD_EVENTS { 10 } else { 40 });
+/// Until changes of CRDs are known, by their events.
+const CRD_IS_KNOWN: Duration = Duration::from_secs(10);
 
 /// When each of these came true, in seconds.
 #[derive(Default)]
@@ -192,11 +191,7 @@ pub(super) async fn killed(column: Arc<Column>) -> Vec<Told> {
             };
             soon(cell, "the new one is listed", definitions.made);
             soon(cell, "the change is listed", definitions.changed);
-            if definitions.gone.is_some() || CRD_EVENTS || column.proxy.is_none() {
-                soon(cell, "the deleted one is gone", definitions.gone);
-            } else {
-                cell.say("the deleted one stays, as Stale, until B is back");
-            }
+            soon(cell, "the deleted one is gone", definitions.gone);
             if definitions.ghost {
                 cell.wrong("the deleted one came back");
             }
@@ -254,19 +249,14 @@ async fn restart_meanwhile(column: &Arc<Column>) -> Told {
         seconds(6).await;
         return told(event, look.seen(), |cell, notes| cell.everything(notes, true));
     }
-    let remembers = has_flag("discovery-cache-dir");
-    let again = restarted(column, true).await;
+    let again = restarted(column).await;
     let look = Look::start(&again, false).await;
     seconds(6).await;
     let notes = look.seen();
     drop(look);
     told(event, notes, |cell, notes| {
         cell.answers(notes);
-        if remembers {
-            cell.discovery(notes, true);
-        } else {
-            cell.say("nothing is remembered: discovery does not have it until B is back");
-        }
+        cell.discovery(notes, true);
         cell.freshness(notes);
         cell.metrics(notes, false);
     })
@@ -355,7 +345,7 @@ pub(super) async fn apis_fails(column: &Arc<Column>) -> Told {
     told("`/apis` of B fails while `/api` works", look.seen(), |cell, notes| {
         cell.everything(notes, false);
         if !away.freshness.iter().any(|seen| seen.what != "fresh") {
-            cell.wrong("nobody noticed");
+            cell.wrong("B stays fresh");
         }
         cell.back(after);
     })
