@@ -26,7 +26,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 pub use cache::CacheMetrics;
-pub use discovery::DiscoveryMetrics;
+pub use discovery::{DiscoveryMetrics, Skip};
 pub use informers::InformerMetrics;
 pub use openapi::OpenApiMetrics;
 pub use reload::{CertificateLabels, ReloadMetrics};

@@ -28,7 +28,7 @@ use crate::{
         refresh::Refresh,
     },
     drain, limits,
-    metrics::Metrics,
+    metrics::{Metrics, Skip},
     servers::{
         TokenHasher,
         source::{Fleet, ServerSet},
@@ -175,6 +175,7 @@ impl Proxy {
 
     async fn answer(&self, request: Request<Body>, record: &mut Record) -> Result<Response<Body>, Status> {
         if self.fleet.is_empty() {
+            self.metrics.discovery.skipped(Skip::NoServer);
             let message = "no API server is known yet (--peer-source, --api-server)";
             return Err(Status::unavailable(message).retry_after(limits::RETRY_AFTER_SECONDS));
         }

@@ -21,7 +21,7 @@ pub struct DiscoveryMetrics {
     sync_errors: Family<SyncError, Counter>,
     last_sync: Family<Server, Gauge<f64, std::sync::atomic::AtomicU64>>,
     freshness: Family<Freshness, Gauge>,
-    stale_skips: Family<Skip, Counter>,
+    stale_skips: Family<Skipped, Counter>,
     authorizations: Family<Authorization, Counter>,
     merged_hits: Counter,
     merged_misses: Counter,
@@ -49,8 +49,25 @@ struct Freshness {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Skip {
+struct Skipped {
     reason: &'static str,
+}
+
+/// Why we did not act on what we know; each is counted once for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skip {
+    /// No API server is known at all: 503.
+    NoServer,
+    /// Nobody lists it, but not everybody was heard: 503.
+    Unknown,
+    /// Only servers list it whose word is old, and none of them answered: 503.
+    StaleOnly,
+    /// The server denied a route that its discovery lists: it was asked what it serves before anybody was told 404.
+    RouteNotFound,
+    /// What discovery is made of was written through us lately: the answer waited until servers were asked again.
+    NotRevalidated,
+    /// A peer sent it on and its home is away; whoever could stand in must not be asked: 503.
+    LoopHeader,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -61,6 +78,32 @@ struct Revalidation {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Authorization {
     result: &'static str,
+}
+
+// === impl Skip ===
+
+impl Skip {
+    /// Every reason.
+    pub const ALL: [Self; 6] = [
+        Self::NoServer,
+        Self::Unknown,
+        Self::StaleOnly,
+        Self::RouteNotFound,
+        Self::NotRevalidated,
+        Self::LoopHeader,
+    ];
+
+    /// As in the metric.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoServer => "no-server",
+            Self::Unknown => "unknown",
+            Self::StaleOnly => "stale-only",
+            Self::RouteNotFound => "route-not-found",
+            Self::NotRevalidated => "not-revalidated",
+            Self::LoopHeader => "loop-header",
+        }
+    }
 }
 
 // === impl DiscoveryMetrics ===
@@ -90,9 +133,13 @@ impl DiscoveryMetrics {
         );
         registry.register(
             "kube_peer_proxy_stale_skips",
-            "Answers withheld with a 503 because our view was outdated",
+            "Requests whose answer was withheld (503), or waited, because our view was or may have been outdated",
             self.stale_skips.clone(),
         );
+        // From the beginning, so that the first one shows as an increase.
+        for reason in Skip::ALL {
+            drop(self.stale_skips.get_or_create(&Skipped { reason: reason.as_str() }));
+        }
         registry.register(
             "kube_peer_proxy_discovery_authorizations",
             "Whether a caller may read discovery: cached, allowed or refused by home",
@@ -152,9 +199,9 @@ impl DiscoveryMetrics {
         self.last_sync.remove(&Server { server: server.clone() });
     }
 
-    /// We answered 503 instead of acting on an outdated view: `unknown`, `stale` or `route_404`.
-    pub fn skipped(&self, reason: &'static str) {
-        self.stale_skips.get_or_create(&Skip { reason }).inc();
+    /// We did not act on what we know.
+    pub fn skipped(&self, reason: Skip) {
+        self.stale_skips.get_or_create(&Skipped { reason: reason.as_str() }).inc();
     }
 
     /// Home's word on a caller: `cached`, `allowed`, `refused`, or `undecided` if nobody could say.

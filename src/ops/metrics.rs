@@ -58,7 +58,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::metrics::{CertificateLabels, ConnectionsNow};
+    use crate::metrics::{CertificateLabels, ConnectionsNow, Skip};
 
     /// A set of metrics where every one has a sample.
     fn touched() -> String {
@@ -77,7 +77,7 @@ mod tests {
         metrics.discovery.synced(&server, "interval", "unchanged");
         metrics.discovery.synced(&server, "interval", "failed");
         metrics.discovery.freshness(&server, "fresh");
-        metrics.discovery.skipped("unknown");
+        metrics.discovery.skipped(Skip::Unknown);
         metrics.discovery.authorized("cached");
         metrics.discovery.merged(true);
         metrics.discovery.merged(false);

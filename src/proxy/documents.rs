@@ -19,6 +19,7 @@ use crate::{
         serve,
     },
     limits,
+    metrics::Skip,
     servers::source::ServerSet,
 };
 
@@ -31,8 +32,14 @@ pub(super) struct Wanted {
 
 /// What the caller gets if home lets him read the path.
 enum Answer {
-    Document { answers: Arc<Answers>, key: Key, encoding: Encoding },
+    Document {
+        answers: Arc<Answers>,
+        key: Key,
+        encoding: Encoding,
+    },
     Refusal(Status),
+    /// 503, for we don't know.
+    Withheld(Skip, Status),
 }
 
 impl Proxy {
@@ -79,7 +86,7 @@ impl Proxy {
         };
         let Some(answers) = catalog.answers.clone() else {
             let unheard = "no API server's discovery is known yet (see /debug/servers on the admin address)";
-            return wanted(catalog, Answer::Refusal(again(unheard)));
+            return wanted(catalog, Answer::Withheld(Skip::Unknown, again(unheard)));
         };
         let key = match found(&answers) {
             Found::Document(key) => key,
@@ -88,11 +95,11 @@ impl Proxy {
                     "{}: no API server that serves it can tell of it now (see /debug/servers on the admin address)",
                     exchange.uri.path()
                 );
-                return wanted(catalog, Answer::Refusal(again(message)));
+                return wanted(catalog, Answer::Withheld(Skip::StaleOnly, again(message)));
             }
             Found::Nothing if ignorance(&catalog, path).is_empty() => return Ok(None),
             Found::Nothing => {
-                self.metrics.discovery.skipped("unknown");
+                self.metrics.discovery.skipped(Skip::Unknown);
                 let unknown = self.names(catalog.unknown);
                 return Err(again(format!(
                     "{}: no API server that was heard lists it; not heard: {unknown} \
@@ -142,6 +149,10 @@ impl Proxy {
         let (answers, key, encoding) = match answer {
             Answer::Document { answers, key, encoding } => (answers, key, encoding),
             Answer::Refusal(status) => return Err(status),
+            Answer::Withheld(reason, status) => {
+                self.metrics.discovery.skipped(reason);
+                return Err(status);
+            }
         };
         if aggregated {
             let last = self.served_generation.swap(catalog.generation, Ordering::Relaxed);

@@ -23,8 +23,12 @@ use crate::{
         status::{self, Status},
     },
     body::{self, Body, Watcher},
-    discovery::refresh::Trigger,
+    discovery::{
+        catalog::{Catalog, Serving},
+        refresh::Trigger,
+    },
     limits,
+    metrics::Skip,
     proxy::caller::Caller,
     servers::{
         Class, Server, TokenHash, pick,
@@ -87,7 +91,10 @@ impl Proxy {
                 Decision::Peers(peers, reason) => (peers, reason),
                 Decision::Unavailable(reason) => {
                     record.decided(reason);
-                    self.metrics.discovery.skipped(reason.as_str());
+                    self.metrics.discovery.skipped(match reason {
+                        Reason::ProxiedHomeUnavailable => Skip::LoopHeader,
+                        _ => Skip::Unknown,
+                    });
                     return Err(self.unavailable(info, reason, &tried));
                 }
             };
@@ -95,6 +102,7 @@ impl Proxy {
             let untried = candidates.without(tried.unprocessed);
             let tie = rand::random::<u32>() as usize;
             let (Some(number), Some(next)) = (pick::best(&self.fleet, untried, tie), request.take()) else {
+                self.skip_if_stale(reason, serving, &catalog);
                 return Err(self.unavailable(info, reason, &tried));
             };
             let server = self.fleet.get(number);
@@ -118,7 +126,12 @@ impl Proxy {
                             self.metrics.reroutes.retried("unprocessed");
                             continue;
                         }
-                        _ => return Err(self.failed(info, &exchange.method, &error, &tried)),
+                        _ => {
+                            if error.kind != SendErrorKind::RequestBody {
+                                self.skip_if_stale(reason, serving, &catalog);
+                            }
+                            return Err(self.failed(info, &exchange.method, &error, &tried));
+                        }
                     }
                 }
             };
@@ -136,6 +149,9 @@ impl Proxy {
             };
             // I8: its discovery lists the thing, its router does not know it. One of the two is out of date.
             self.metrics.reroutes.route_level_404(&server.name);
+            if tried.denied.is_empty() {
+                self.metrics.discovery.skipped(Skip::RouteNotFound);
+            }
             self.recheck(number, exchange.policy.settings.recheck_timeout).await;
             let now = self.book.catalog();
             if now.serving(info).listed().is_empty() && now.unknown.is_empty() {
@@ -230,6 +246,16 @@ impl Proxy {
         let _ = time::timeout(limit, fetched).await;
     }
 
+    /// Nobody answered, and nobody who lists it is known to be there.
+    fn skip_if_stale(&self, reason: Reason, serving: Serving, catalog: &Catalog) {
+        use Reason::{HomeServes, HomeStale, HomeUnhealthy, PeersServe};
+        let listed = serving.listed();
+        let by_discovery = matches!(reason, HomeServes | HomeStale | HomeUnhealthy | PeersServe);
+        if by_discovery && !listed.is_empty() && listed.intersection(catalog.fresh).is_empty() {
+            self.metrics.discovery.skipped(Skip::StaleOnly);
+        }
+    }
+
     fn would_reroute(&self, info: &RequestInfo<'_>, peers: ServerSet, reason: Reason) {
         self.metrics.reroutes.would_have_rerouted(info.group, info.version, info.resource);
         tracing::info!(
@@ -277,7 +303,6 @@ impl Proxy {
 
     /// 503 for a 404 that we do not believe.
     fn denied(&self, info: &RequestInfo<'_>, tried: &Tried) -> Status {
-        self.metrics.discovery.skipped("route-not-found");
         Status::unavailable(format!("{}: {}", what(info), tried.errors.join("; ")))
             .retry_after(limits::RETRY_AFTER_SECONDS)
     }

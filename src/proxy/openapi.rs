@@ -24,6 +24,7 @@ use crate::{
         unite::Encoding,
     },
     limits,
+    metrics::Skip,
 };
 
 /// An OpenAPI document that is not simply home's.
@@ -108,6 +109,7 @@ impl Proxy {
                     return self.forward(info, path, exchange, body, record).await;
                 }
                 if !planned.knows_any() {
+                    self.metrics.discovery.skipped(Skip::Unknown);
                     let status = Status::unavailable("no API server's index of OpenAPI was heard yet");
                     return Err(status.retry_after(limits::RETRY_AFTER_SECONDS));
                 }
@@ -255,7 +257,10 @@ impl Proxy {
         match failed {
             // Its own words say more than ours.
             Some(response) => Ok(response),
-            None => Err(nobody(key, &errors.join("; "))),
+            None => {
+                self.skip_if_none_is_fresh(servers);
+                Err(nobody(key, &errors.join("; ")))
+            }
         }
     }
 
@@ -282,6 +287,7 @@ impl Proxy {
             return Ok(not_acceptable(manner));
         };
         let Some(united) = self.library.v3(key, parts, exchange.home, encoding).await else {
+            self.skip_if_none_is_fresh(parts);
             return Err(nobody(key, "see /debug/servers on the admin address"));
         };
         self.metrics.openapi.answered("v3", "merged");
@@ -309,6 +315,7 @@ impl Proxy {
     ) -> Result<Response<Body>, Status> {
         let response = self.forward(info, path, exchange, body, record).await?;
         if response.status() == StatusCode::NOT_FOUND && self.library.may_be_unheard(key) {
+            self.metrics.discovery.skipped(Skip::Unknown);
             return Err(nobody(key, "not every API server's index of OpenAPI was heard"));
         }
         Ok(response)
@@ -339,6 +346,13 @@ impl Proxy {
     fn knows_hash(&self, server: usize, key: &str, answer: &HeaderMap) -> bool {
         let etag = answer.get(header::ETAG).and_then(|etag| etag.to_str().ok());
         etag.is_some_and(|etag| self.library.has_hash(server, key, etag.trim_matches('"')))
+    }
+
+    fn skip_if_none_is_fresh(&self, servers: &[usize]) {
+        let fresh = self.book.catalog().fresh;
+        if !servers.iter().any(|server| fresh.contains(*server)) {
+            self.metrics.discovery.skipped(Skip::StaleOnly);
+        }
     }
 
     fn is_healthy(&self, server: usize) -> bool {

@@ -20,6 +20,7 @@ use crate::{
     body::Body,
     discovery::refresh::Trigger,
     limits,
+    metrics::Skip,
 };
 
 /// The resources whose objects decide what discovery lists, with their groups.
@@ -96,6 +97,7 @@ impl Proxy {
         let asked = healthy.iter().map(|number| self.refresh[number].ask_and_wait(Trigger::Write));
         // Rare: boxed, it does not make every other request's future as big.
         let all = Box::pin(time::timeout(limits::WRITE_REVALIDATION, join_all(asked)));
+        self.metrics.discovery.skipped(Skip::NotRevalidated);
         let in_time = all.await.is_ok();
         self.metrics.discovery.revalidated(in_time);
         if index {

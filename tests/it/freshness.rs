@@ -273,3 +273,38 @@ async fn a_server_that_answers_no_probe_for_stale_after_is_stale_and_keeps_its_w
     assert_eq!(proxy.target("v136").load.watches(), 1, "the watch that was open is the watch that is open");
     drop(watch);
 }
+
+/// A clock that somebody sets must not make servers stale, departed or forgotten.
+#[test]
+fn nothing_that_decides_on_freshness_or_on_who_there_is_reads_the_wall_clock() {
+    // Times for people, when an old temporary file was written, what clients are told of caching, and the age of a
+    // lease when it is first seen.
+    const KNOWN: [&str; 5] = [
+        "discovery/cache.rs",
+        "discovery/cache/file.rs",
+        "discovery/cache/place.rs",
+        "discovery/openapi/document.rs",
+        "servers/source/leases.rs",
+    ];
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![source.join("servers"), source.join("discovery")];
+    let mut found = std::collections::BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(&source).unwrap().display().to_string();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let reads = ["SystemTime::now", "Timestamp::now", "UnixTime::now", "now_utc"];
+            if !name.ends_with("tests.rs") && reads.into_iter().any(|read| text.contains(read)) {
+                found.insert(name);
+            }
+        }
+    }
+    let known: Vec<_> = found.iter().map(String::as_str).filter(|name| !KNOWN.contains(name)).collect();
+    assert!(known.is_empty(), "{known:?}");
+    assert!(found.contains("servers/source/leases.rs"), "it is looked for in the right place");
+}

@@ -2,6 +2,7 @@
 
 mod fleet;
 mod forms;
+mod ghosts;
 
 use std::collections::{BTreeMap, BTreeSet};
 

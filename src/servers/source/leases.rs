@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 
 use super::allowed::Allowed;
 use super::sighting::{Reading, Reason, Refused, Sighting, is_name};
@@ -41,8 +41,9 @@ pub struct Clock {
     pub steady: Instant,
 }
 
-/// Reads leases, and remembers when they were renewed. A lease is good as long as it says, and as long as it is seen
-/// being renewed: so nobody looks gone because a clock is wrong, ours or a server's.
+/// Reads leases, and remembers when they were renewed. How old a renewal is by the wall clock counts only when its lease
+/// is seen for the first time; from then on it gets older by the steady clock, and is new whenever it is another one. So
+/// nobody looks gone, or back, because somebody set a clock, ours or a server's.
 #[derive(Clone, Debug)]
 pub struct Leases {
     forget_after: Duration,
@@ -53,8 +54,10 @@ pub struct Leases {
 #[derive(Clone, Copy, Debug)]
 struct Renewal {
     said: Timestamp,
-    /// When we saw it happen; none: it was so when we saw the lease first.
-    seen: Option<Instant>,
+    /// When we saw that.
+    seen: Instant,
+    /// How old it was then.
+    age: Duration,
 }
 
 /// How good a lease is.
@@ -128,8 +131,12 @@ impl Leases {
             let Some(said) = renewed(lease) else { continue };
             let renewal = match self.renewals.get(name(lease)) {
                 Some(known) if known.said == said => *known,
-                Some(_) => Renewal { said, seen: Some(now.steady) },
-                None => Renewal { said, seen: None },
+                Some(_) => Renewal { said, seen: now.steady, age: Duration::ZERO },
+                None => {
+                    // One that is of the future by our clock is new.
+                    let age = Duration::try_from(now.wall.duration_since(said)).unwrap_or_default();
+                    Renewal { said, seen: now.steady, age }
+                }
             };
             renewals.insert(name(lease).to_owned(), renewal);
         }
@@ -140,20 +147,16 @@ impl Leases {
         let Some(spec) = &lease.spec else { return Standing::Over };
         let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
         let held = spec.holder_identity.as_ref().is_some_and(|holder| !holder.is_empty());
-        let (Some(said), Some(seconds @ 1..), true) = (renewed(lease), seconds, held) else {
+        let (Some(renewal), Some(seconds @ 1..), true) = (self.renewals.get(name(lease)), seconds, held)
+        else {
             return Standing::Over;
         };
         let good_for =
             Duration::from_secs(seconds).min(limits::MAX_LEASE_DURATION) + limits::LEASE_CLOCK_SKEW;
-        let seen = self.renewals.get(name(lease)).and_then(|renewal| renewal.seen);
-        if seen.is_some_and(|seen| now.steady.saturating_duration_since(seen) < good_for) {
-            return Standing::Good;
-        }
-        let age = now.wall.duration_since(said);
-        let within = |bound: Duration| SignedDuration::try_from(bound).is_ok_and(|bound| age < bound);
-        if within(good_for) {
+        let age = renewal.age.saturating_add(now.steady.saturating_duration_since(renewal.seen));
+        if age < good_for {
             Standing::Good
-        } else if within(good_for + self.forget_after) {
+        } else if age < good_for.saturating_add(self.forget_after) {
             Standing::Over
         } else {
             Standing::LongOver

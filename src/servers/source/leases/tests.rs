@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::SignedDuration;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -184,26 +185,47 @@ fn a_lease_that_was_let_go_of_or_never_renewed_names_a_server_that_departed() {
     }
 }
 
+/// A lease of a server that says that it renewed it so many seconds after the beginning.
+fn renewed(server: usize, seconds: u64) -> Lease {
+    let mut one =
+        lease(&format!("l{server}"), &format!("cp{server}"), &format!("10.0.0.{}:6443", server + 1));
+    one.spec.as_mut().unwrap().renew_time = Some(MicroTime(clock().wall + Duration::from_secs(seconds)));
+    one
+}
+
 #[test]
-fn a_clock_that_jumps_makes_nobody_look_gone_who_is_seen_renewing() {
+fn a_clock_that_jumps_makes_nobody_look_gone_or_back() {
+    for jump in [-400, -1, 1, 400] {
+        let (mut leases, start) = (Leases::new(DAY), clock());
+        let mut live = |seconds: u64, jumped: bool, steady: Duration| {
+            let wall = if jumped { start.wall + SignedDuration::from_hours(24 * jump) } else { start.wall };
+            let now = Clock { wall: wall + steady, steady: start.steady + steady };
+            let reading = leases.read([&renewed(0, seconds), &renewed(1, seconds)], &allowed(), now);
+            assert!(matches!(&reading.sightings, Sightings::All(_)));
+            all(&reading).iter().map(Sighting::is_live).collect::<Vec<_>>()
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(live(0, false, Duration::ZERO), [true; 2]);
+        assert_eq!(live(0, true, second), [true; 2], "{jump}: none was seen renewing yet");
+        assert_eq!(live(10, true, 10 * second), [true; 2], "{jump}");
+        assert_eq!(live(10, false, HOUR), [true; 2], "{jump}: and back again");
+        assert_eq!(live(10, true, 2 * HOUR), [false; 2], "{jump}: they are not renewed any more");
+        assert_eq!(live(20, true, 2 * HOUR + second), [true; 2], "{jump}: they are again");
+        assert_eq!(live(20, true, 2 * DAY), [false; 0], "{jump}: long gone");
+    }
+}
+
+#[test]
+fn who_starts_with_a_wrong_clock_knows_everybody_who_renews_his_lease() {
     let (mut leases, start) = (Leases::new(DAY), clock());
-    let renewed = |seconds: u64| {
-        let mut one = lease("a", "cp1", "10.0.0.1:6443");
-        one.spec.as_mut().unwrap().renew_time = Some(MicroTime(start.wall + Duration::from_secs(seconds)));
-        one
+    let wall = start.wall + 400 * DAY;
+    let mut read = |seconds: u64, steady: Duration| {
+        let now = Clock { wall, steady: start.steady + steady };
+        let reading = leases.read([&renewed(0, seconds)], &allowed(), now);
+        all(&reading).iter().map(Sighting::is_live).collect::<Vec<_>>()
     };
-    let mut live = |lease: &Lease, wall: Timestamp, steady: Duration| {
-        let reading = leases.read([lease], &allowed(), Clock { wall, steady: start.steady + steady });
-        let live = all(&reading).first().map(Sighting::is_live);
-        live
-    };
-    let second = Duration::from_secs(1);
-    let jumped = start.wall + 400 * DAY;
-    assert_eq!(live(&renewed(0), start.wall, Duration::ZERO), Some(true));
-    assert_eq!(live(&renewed(10), jumped, 10 * second), Some(true));
-    assert_eq!(live(&renewed(10), jumped, HOUR), Some(true));
-    assert_eq!(live(&renewed(10), jumped, 2 * HOUR), None, "it is not renewed any more");
-    assert_eq!(live(&renewed(10), start.wall - 400 * DAY, 2 * HOUR), Some(true), "a clock that is behind");
+    assert_eq!(read(0, Duration::ZERO), [false; 0], "who knows how old that is");
+    assert_eq!(read(10, Duration::from_secs(10)), [true]);
 }
 
 #[test]
