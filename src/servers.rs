@@ -4,7 +4,7 @@
 //! request on HTTP/2 with GOAWAY, and may drop the streams behind it; if everybody shared a connection, one
 //! client without credentials could break everybody's requests.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use rustls::ClientConfig;
@@ -262,10 +262,18 @@ impl Server {
         Class::ALL.into_iter().filter_map(|class| self.pool(class)).for_each(|pool| pool.retire());
     }
 
-    /// Nothing comes from the server any more: every exchange with it ends now, so that clients go elsewhere.
-    pub fn close_connections(&self) {
-        Class::ALL.into_iter().filter_map(|class| self.pool(class)).for_each(|pool| pool.close_all());
-        self.pools.upgrades.close_all();
+    /// Nobody answers there. If nothing came from the server for as long as a hung connection is given, exchanges whose
+    /// connections cannot find that out by a PING end now, so that clients go elsewhere.
+    ///
+    /// As long as any connection is heard they go on: a quiet one may be well, and a server that leaves finishes what
+    /// it has while nobody new is let in.
+    pub fn close_if_silent(&self, dead_after: Duration) {
+        let pools = || Class::ALL.into_iter().filter_map(|class| self.pool(class));
+        let heard = pools().map(|pool| pool.heard()).chain([self.pools.upgrades.heard()]);
+        if heard.chain(self.health.last_contact()).all(|heard| heard.elapsed() >= dead_after) {
+            pools().for_each(|pool| pool.close_unwatched());
+            self.pools.upgrades.close_all();
+        }
     }
 }
 

@@ -64,6 +64,8 @@ pub struct Fetched {
 pub enum FetchError {
     #[error("{path}: no answer: {error}")]
     NoAnswer { path: String, error: String },
+    #[error("{path}: nobody is there: {error}")]
+    Silence { path: String, error: String },
     #[error(
         "{path}: somebody is there, but TLS comes to nothing (see --peer-ca-file, --peer-server-name): {error}"
     )]
@@ -93,6 +95,15 @@ pub enum FetchError {
     Rubbish { path: String, error: ParseError },
     #[error("the document lacks {dropped}, which it had, and the server says that it is not ready")]
     NotReady { dropped: String },
+}
+
+// === impl FetchError ===
+
+impl FetchError {
+    /// Whether nobody said a word. Who refuses a connection is there, or somebody in his stead.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Silence { .. } | Self::Timeout(_))
+    }
 }
 
 // === impl Fetcher ===

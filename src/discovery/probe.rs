@@ -1,8 +1,9 @@
 //! One task per API server that asks whether it is there and ready, beside [`super::refresh`].
 //!
 //! It has connections of its own ([`crate::servers::Class::Own`]), so that clients who fill theirs say nothing of
-//! the server. A server that answers slowly is not ready, but its watches are well; only when nothing has come from
-//! it for as long as a hung connection is given are its connections closed.
+//! the server. A server that answers slowly is not ready, but its watches are well; and so they may be if it refuses
+//! new connections, as one does that finishes what it has before it leaves. Only of one from which nothing at all has
+//! come for as long as a hung connection is given are connections closed ([`Server::close_if_silent`]).
 
 use std::{sync::Arc, time::Duration};
 
@@ -164,13 +165,8 @@ impl Probe {
             Err(error) => {
                 self.metrics.servers.probed(&self.server.name, "failed");
                 health.lost(error.to_string());
-                let silent =
-                    health.last_contact().is_none_or(|last| last.elapsed() >= self.schedule.dead_after);
-                // Who answers with a certificate that we don't believe is not dead, and connections from before that
-                // was asked may be well.
-                let answers = matches!(error, FetchError::Untrusted { .. });
-                if silent && !answers {
-                    self.server.close_connections();
+                if error.is_silence() {
+                    self.server.close_if_silent(self.schedule.dead_after);
                 }
                 false
             }

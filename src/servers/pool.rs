@@ -53,6 +53,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub use self::error::{SendError, SendErrorKind, is_of_connection};
 pub use self::event::{Event, Observer};
+use self::liveness::LastRead;
 pub use self::settings::{Settings, Target};
 pub use self::state::Stats;
 use self::state::{Load, State, TakenSender};
@@ -79,6 +80,8 @@ struct Config {
     tls: ArcSwap<ClientConfig>,
     settings: Settings,
     observer: Observer,
+    /// When any of the connections was last heard.
+    heard: LastRead,
 }
 
 impl Pool {
@@ -97,7 +100,7 @@ impl Pool {
         let multiplexed = tls.alpn_protocols.iter().any(|protocol| protocol == b"h2");
         let state = Mutex::new(State::new(if multiplexed { settings.expected_streams } else { 1 }));
         let tls = ArcSwap::new(tls);
-        let config = Arc::new(Config { target, authority, tls, settings, observer });
+        let config = Arc::new(Config { target, authority, tls, settings, observer, heard: LastRead::now() });
         Ok(Arc::new(Self { config, state, changed: Notify::new(), waiting: AtomicUsize::new(0) }))
     }
 
@@ -132,11 +135,23 @@ impl Pool {
         }
     }
 
-    /// The server is known to be dead: ends every exchange now, each with an error. The pool stays
-    /// usable, and opens a new connection for the next request.
+    /// Ends every exchange now, each with an error. The pool stays usable, and opens a new connection for the next
+    /// request.
     pub fn close_all(&self) {
         let members = self.state().clear();
         members.iter().for_each(AbortHandle::abort);
+    }
+
+    /// The server is thought to be dead: ends what no PING looks after, that is HTTP/1.1 connections and those without
+    /// a request. What is under way over HTTP/2 finds out by itself.
+    pub fn close_unwatched(&self) {
+        let members = self.state().clear_unwatched();
+        members.iter().for_each(AbortHandle::abort);
+    }
+
+    /// When the server was last heard on any of the connections, or else when the pool was made.
+    pub fn heard(&self) -> Instant {
+        self.config.heard.get()
     }
 
     /// From now on connections are opened with `tls`, which must offer the HTTP versions that the last one did. Those

@@ -1,6 +1,7 @@
 //! Servers that die, hang, refuse and break off.
 
 mod home_down;
+mod leaving;
 mod lost;
 mod wires;
 

@@ -6,6 +6,9 @@
 //! ```text
 //! KPP_REAL=1 cargo test --locked --test it real:: -- --test-threads=2
 //! ```
+//!
+//! [`timeline`] and [`conclusions`] compare what they see with their tables in README.md, and with
+//! `KPP_WRITE_TABLES=1` write those.
 
 mod admission;
 mod chains;
@@ -19,6 +22,7 @@ mod kit;
 mod kubectl;
 mod native;
 mod proxied;
+mod readme;
 mod resize;
 mod starting;
 mod timeline;

@@ -66,6 +66,11 @@ impl Wire {
         self.shared.to.send_replace(Some(server));
     }
 
+    /// Who connects from now on waits; connections that are open go on.
+    pub fn lead_nowhere(&self) {
+        self.shared.to.send_replace(None);
+    }
+
     /// New connections are refused; those that are open go on.
     pub async fn refuse(&self) {
         if let Some(task) = self.accepting.lock().await.take() {

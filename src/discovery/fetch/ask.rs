@@ -44,6 +44,9 @@ impl Fetcher {
                 OwnRequestError::Send(error) if error.kind == SendErrorKind::Tls => {
                     FetchError::Untrusted { path: path.to_owned(), error: text }
                 }
+                OwnRequestError::Send(error) if error.kind == SendErrorKind::Unanswered => {
+                    FetchError::Silence { path: path.to_owned(), error: text }
+                }
                 _ => no_answer(text),
             }
         })

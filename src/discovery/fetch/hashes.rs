@@ -135,6 +135,7 @@ impl Wanted {
 fn is_of_the_server(error: &FetchError) -> bool {
     match error {
         FetchError::NoAnswer { .. }
+        | FetchError::Silence { .. }
         | FetchError::Untrusted { .. }
         | FetchError::Refused { .. }
         | FetchError::Redirect { .. } => true,

@@ -1,7 +1,7 @@
 //! From a name to a connection that speaks HTTP: DNS, TCP, TLS, HTTP/2's SETTINGS.
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::task::Poll;
 
@@ -16,16 +16,16 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::Config;
 use super::error::DialError;
 use super::liveness::{LastRead, Listening};
-use super::{Config, Settings};
 use crate::{body::Body, descriptors, limits};
 
 type Stream = TlsStream<TcpStream>;
 
 /// A connection that is ready for requests.
 pub(super) enum Opened {
-    H1(http1::SendRequest<Body>, Box<http1::Connection<TokioIo<Stream>, Body>>),
+    H1(http1::SendRequest<Body>, Box<http1::Connection<TokioIo<Listening<Stream>>, Body>>),
     H2(Box<H2>),
 }
 
@@ -44,13 +44,18 @@ pub(super) async fn open(config: &Config) -> Result<Opened, DialError> {
     let to = &config.authority;
     let late = |step| {
         let budget = settings.connect_timeout;
-        move |_| DialError::connect(format_args!("{to}: no {step} within {budget:?}"))
+        move |_| DialError::unanswered(format_args!("{to}: no {step} within {budget:?}"))
     };
 
     let tcp = timeout_at(deadline, connect(&target.host, target.port))
         .await
         .map_err(late("TCP connection"))?
-        .map_err(|e| DialError::connect(format_args!("{to}: {e}")))?;
+        .map_err(|e| match e.kind() {
+            ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+                DialError::unanswered(format_args!("{to}: {e}"))
+            }
+            _ => DialError::connect(format_args!("{to}: {e}")),
+        })?;
 
     let tls = TlsConnector::from(config.tls.load_full()).connect(target.server_name.clone(), tcp);
     let tls = timeout_at(deadline, tls).await.map_err(late("TLS handshake"))?.map_err(|e| {
@@ -63,16 +68,17 @@ pub(super) async fn open(config: &Config) -> Result<Opened, DialError> {
     })?;
 
     if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
-        timeout_at(deadline, h2_handshake(tls, settings))
+        timeout_at(deadline, h2_handshake(tls, config))
             .await
             .map_err(late("HTTP/2 SETTINGS"))?
             .map(|h2| Opened::H2(Box::new(h2)))
             .map_err(|e| DialError::connect(format_args!("{to}: HTTP/2: {e}")))
     } else {
+        let (io, _) = Listening::new(tls, config.heard.clone());
         http1::Builder::new()
             .max_headers(settings.max_headers)
             .max_header_size(settings.max_header_list as usize)
-            .handshake(TokioIo::new(tls))
+            .handshake(TokioIo::new(io))
             .await
             .map(|(sender, io)| Opened::H1(sender, Box::new(io)))
             .map_err(|e| DialError::connect(format_args!("{to}: HTTP/1.1: {e}")))
@@ -112,8 +118,8 @@ async fn connect_one(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(tcp)
 }
 
-async fn h2_handshake(tls: Stream, settings: &Settings) -> Result<H2, String> {
-    let (io, last_read) = Listening::new(tls);
+async fn h2_handshake(tls: Stream, Config { settings, heard, .. }: &Config) -> Result<H2, String> {
+    let (io, last_read) = Listening::new(tls, heard.clone());
     let (sender, mut io) = h2::client::Builder::new()
         .enable_push(false)
         // Zero until the server's SETTINGS are in: that is how their arrival is seen.

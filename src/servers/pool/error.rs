@@ -11,8 +11,10 @@ use crate::body::{Body, BoxError};
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SendErrorKind {
-    /// No connection: DNS, TCP, or the server didn't answer in time.
+    /// No connection: DNS or TCP, or somebody was there and would not have it.
     Connect,
+    /// No connection: nobody answered in time, or no way leads there.
+    Unanswered,
     /// No connection: certificate or protocol trouble in the TLS handshake.
     Tls,
     /// Every permitted connection is full.
@@ -29,14 +31,14 @@ pub enum SendErrorKind {
 impl SendErrorKind {
     /// Whether the server provably did nothing with the request.
     pub fn is_unprocessed(self) -> bool {
-        matches!(self, Self::Connect | Self::Tls | Self::Exhausted | Self::Unprocessed)
+        matches!(self, Self::Connect | Self::Unanswered | Self::Tls | Self::Exhausted | Self::Unprocessed)
     }
 }
 
 impl fmt::Display for SendErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Connect => "cannot connect",
+            Self::Connect | Self::Unanswered => "cannot connect",
             Self::Tls => "TLS handshake failed",
             Self::Exhausted => "all connections are full",
             Self::Unprocessed => "the server did not process the request",
@@ -64,7 +66,7 @@ impl SendError {
     /// server resets may be one handler's trouble.
     pub fn is_of_connection(&self) -> bool {
         match self.kind {
-            SendErrorKind::Connect | SendErrorKind::Tls => true,
+            SendErrorKind::Connect | SendErrorKind::Unanswered | SendErrorKind::Tls => true,
             SendErrorKind::Lost => is_of_connection(&self.source),
             SendErrorKind::Exhausted | SendErrorKind::Unprocessed | SendErrorKind::RequestBody => false,
         }
@@ -113,6 +115,10 @@ pub(super) struct DialError {
 impl DialError {
     pub(super) fn connect(message: impl fmt::Display) -> Self {
         Self { kind: SendErrorKind::Connect, message: message.to_string().into() }
+    }
+
+    pub(super) fn unanswered(message: impl fmt::Display) -> Self {
+        Self { kind: SendErrorKind::Unanswered, ..Self::connect(message) }
     }
 
     pub(super) fn tls(message: impl fmt::Display) -> Self {

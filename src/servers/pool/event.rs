@@ -17,7 +17,7 @@ pub enum Event<'a> {
     },
     /// A connection could not be opened.
     ConnectFailed {
-        /// [`SendErrorKind::Connect`] or [`SendErrorKind::Tls`].
+        /// [`SendErrorKind::Connect`], [`SendErrorKind::Unanswered`] or [`SendErrorKind::Tls`].
         kind: SendErrorKind,
         /// For people: names the server and the step.
         error: &'a str,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::Settings;
 
-/// When a connection was last heard.
+/// When a connection, or any of several, was last heard.
 #[derive(Clone, Debug)]
 pub(super) struct LastRead {
     opened: Instant,
@@ -21,7 +21,7 @@ pub(super) struct LastRead {
 }
 
 impl LastRead {
-    fn now() -> Self {
+    pub(super) fn now() -> Self {
         Self { opened: Instant::now(), at: Arc::default() }
     }
 
@@ -41,12 +41,14 @@ impl LastRead {
 pub(super) struct Listening<S> {
     inner: S,
     last_read: LastRead,
+    /// The same of all connections of the pool.
+    of_pool: LastRead,
 }
 
 impl<S> Listening<S> {
-    pub(super) fn new(inner: S) -> (Self, LastRead) {
+    pub(super) fn new(inner: S, of_pool: LastRead) -> (Self, LastRead) {
         let last_read = LastRead::now();
-        (Self { inner, last_read: last_read.clone() }, last_read)
+        (Self { inner, last_read: last_read.clone(), of_pool }, last_read)
     }
 }
 
@@ -56,9 +58,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Listening<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
-        if polled.is_ready() {
+        // An end is no sign of life: the kernel may have given up.
+        if buf.filled().len() > before {
             self.last_read.touch();
+            self.of_pool.touch();
         }
         polled
     }

@@ -45,6 +45,12 @@ struct Slot {
     returned: u64,
 }
 
+struct Member {
+    abort: AbortHandle,
+    /// Whether it is HTTP/2, and how much it is used; nothing while it is being opened.
+    open: Option<(bool, Arc<Load>)>,
+}
+
 /// A connection taken for one request.
 pub(super) struct Taken {
     pub(super) id: u64,
@@ -63,7 +69,7 @@ pub(super) struct State {
     /// Connections that take requests, oldest first.
     slots: Vec<Slot>,
     /// Every connection there is, be it opening, live or draining.
-    members: HashMap<u64, AbortHandle>,
+    members: HashMap<u64, Member>,
     opening: usize,
     next_id: u64,
     /// Connections below this number were opened with other certificates.
@@ -136,7 +142,7 @@ impl State {
         let id = self.next_id;
         self.next_id += 1;
         self.opening += 1;
-        self.members.insert(id, abort);
+        self.members.insert(id, Member { abort, open: None });
         id
     }
 
@@ -145,6 +151,9 @@ impl State {
         self.opening -= 1;
         self.expected_streams = limit.max(1);
         let load = Arc::<Load>::default();
+        if let Some(member) = self.members.get_mut(&id) {
+            member.open = Some((matches!(sender, Sender::H2(_)), Arc::clone(&load)));
+        }
         if id < self.first_current {
             load.retired.store(true, Ordering::SeqCst);
         } else {
@@ -186,7 +195,7 @@ impl State {
     /// As `retire`; what ends it is returned.
     pub(super) fn remove(&mut self, id: u64) -> Option<AbortHandle> {
         self.retire(id);
-        self.members.get(&id).cloned()
+        self.members.get(&id).map(|member| member.abort.clone())
     }
 
     /// As `retire`, unless somebody uses it.
@@ -211,7 +220,24 @@ impl State {
     /// No connection takes requests any more. What ends all their exchanges is returned.
     pub(super) fn clear(&mut self) -> Vec<AbortHandle> {
         self.slots.clear();
-        self.members.values().cloned().collect()
+        self.members.values().map(|member| member.abort.clone()).collect()
+    }
+
+    /// Connections that no PING looks after take no more requests: those of HTTP/1.1, and those that nobody uses. What
+    /// ends them is returned.
+    pub(super) fn clear_unwatched(&mut self) -> Vec<AbortHandle> {
+        let unwatched = |member: &Member| {
+            let load = member.open.as_ref();
+            load.is_some_and(|(http2, load)| !http2 || load.in_use.load(Ordering::SeqCst) == 0)
+        };
+        let ending: HashMap<u64, AbortHandle> = self
+            .members
+            .iter()
+            .filter(|(_, member)| unwatched(member))
+            .map(|(id, member)| (*id, member.abort.clone()))
+            .collect();
+        self.slots.retain(|slot| !ending.contains_key(&slot.id));
+        ending.into_values().collect()
     }
 
     pub(super) fn stats(&self) -> Stats {

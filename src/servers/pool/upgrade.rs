@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout};
 
 use super::dial::{self, Opened};
 use super::error::{DialError, SendError, SendErrorKind};
+use super::liveness::LastRead;
 use super::{Config, Event, Observer, Settings, Stats, Target, h1};
 use crate::body::{Body, BoxError};
 use http::uri::InvalidUri;
@@ -103,8 +104,10 @@ impl Upgrades {
         settings: &Settings,
         observer: &Observer,
     ) -> Result<Self, InvalidUri> {
+        let heard = LastRead::now();
         let config = |tls| -> Result<Config, InvalidUri> {
             Ok(Config {
+                heard: heard.clone(),
                 target: target.clone(),
                 authority: target.authority().parse()?,
                 tls: ArcSwap::new(tls),
@@ -149,9 +152,14 @@ impl Upgrades {
         self.plain.tls.store(plain);
     }
 
-    /// The server is known to be dead: everything that is open ends now.
+    /// The server is thought to be dead: everything that is open ends now.
     pub fn close_all(&self) {
         self.ending.send_replace(());
+    }
+
+    /// When the server was last heard on any of the connections, or else when this was made.
+    pub fn heard(&self) -> Instant {
+        self.plain.heard.get()
     }
 
     /// How many there are, those that wait for their answer included.
@@ -252,7 +260,7 @@ impl Refusal {
 // === impl Lease ===
 
 impl Lease {
-    /// Comes back when the server is known to be dead. Cancel safe.
+    /// Comes back when the server is thought to be dead. Cancel safe.
     pub async fn lost(&mut self) {
         // An error says that the server is no longer one of ours, which means the same.
         let _ = self.ending.changed().await;

@@ -9,7 +9,7 @@ use super::{DEVICE_CLASSES, wired};
 use crate::kit::{As, BOB, Cluster, PKI, V2, Wire, eventually};
 
 /// With `deadAfter` of 1 s and probes of 1 s every 100 ms, and two busy cores.
-const DEAD_WITHIN: Duration = Duration::from_secs(6);
+pub const DEAD_WITHIN: Duration = Duration::from_secs(6);
 
 #[tokio::test]
 async fn a_server_that_is_stopped_like_by_sigstop_is_declared_dead_in_bounded_time() {

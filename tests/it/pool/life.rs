@@ -28,7 +28,7 @@ async fn a_server_that_accepts_and_says_nothing_is_given_up_in_time() {
     assert!(started.elapsed() < MS(2000));
     for error in errors {
         let error = error.unwrap_err();
-        assert_eq!(error.kind, SendErrorKind::Connect);
+        assert_eq!(error.kind, SendErrorKind::Unanswered);
         assert!(error.to_string().contains("no TLS handshake within 100ms"), "{error}");
         let body = error.request.unwrap().into_body();
         assert_eq!(body.collect().await.unwrap().to_bytes(), "kept");
@@ -44,7 +44,7 @@ async fn a_server_without_settings_is_given_up_in_time() {
     .await;
     let pool = server.pool(Settings { connect_timeout: MS(300), ..Settings::default() });
     let error = pool.send(get("/")).await.unwrap_err();
-    assert_eq!(error.kind, SendErrorKind::Connect);
+    assert_eq!(error.kind, SendErrorKind::Unanswered);
     assert!(error.to_string().contains("no HTTP/2 SETTINGS within 300ms"), "{error}");
 }
 
@@ -225,6 +225,25 @@ async fn close_all_ends_everything_now_and_leaves_the_pool_usable() {
         pool.close_all();
         assert!(watch.body_mut().frame().await.unwrap().is_err(), "{alpn}");
         assert_eq!(waiting.await.unwrap().unwrap_err().kind, SendErrorKind::Lost, "{alpn}");
+        pool.send(get("/watch")).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn close_unwatched_ends_what_no_ping_looks_after_and_nothing_else() {
+    for (alpn, survives) in [("h2", true), ("http/1.1", false)] {
+        let server = Server::hyper(&[alpn], 1, |_, _| async { http::Response::new(super::watch("x")) }).await;
+        let pool = server.pool(Settings::default());
+        let mut watch = pool.send(get("/watch")).await.unwrap();
+        watch.body_mut().frame().await.unwrap().unwrap();
+        // One stream on each connection, so this one has another, on which nothing is under way any more.
+        drop(pool.send(get("/watch")).await.unwrap());
+        until("one is left", || pool.stats().in_use == 1).await;
+        pool.close_unwatched();
+        let open = usize::from(survives);
+        until("only what is looked after is open", || server.open.get() == open).await;
+        let goes_on = tokio::time::timeout(MS(50), watch.body_mut().frame()).await.is_err();
+        assert_eq!((goes_on, pool.stats().live), (survives, open), "{alpn}");
         pool.send(get("/watch")).await.unwrap();
     }
 }

@@ -30,7 +30,7 @@ use super::{
         proxy::Proxy,
         server::Spec,
     },
-    say,
+    readme, say,
 };
 use balancer::Balancer;
 use controllers::{Controllers, Counts};
@@ -51,6 +51,24 @@ const GRACE: Duration = Duration::from_secs(8);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// For less than this, the claim would be weak.
 const ROUNDS: u32 = 400;
+
+/// The table's name in README.md.
+const README: &str = "conclusions";
+const HEADING: [&str; 4] =
+    ["", "native 1.36.3 behind a TCP balancer", "kube-peer-proxy as a front", "kube-peer-proxy as a sidecar"];
+/// What is bold is wrong, and must never be through us.
+const LINES: [(&str, fn(&Counts) -> u32); 10] = [
+    ("owners looked up", |sum| sum.lookups),
+    ("**404 for an owner that exists**", |sum| sum.owners_denied),
+    ("discovery documents", |sum| sum.documents),
+    ("**discovery that hides something that exists**", |sum| sum.hidden),
+    ("lists and deletions of collections", |sum| sum.lists),
+    ("**404, 405 or an empty list for what is there**", |sum| sum.emptied),
+    ("503, tried again", |sum| sum.unavailable),
+    ("connection broken, tried again", |sum| sum.broken),
+    ("anything else", |sum| sum.odd.values().sum()),
+    ("**wrong conclusions**", Counts::wrong),
+];
 
 /// Three servers, and those who ask them in one way or another.
 struct Side {
@@ -262,24 +280,14 @@ async fn no_controller_concludes_that_something_is_gone_while_servers_are_upgrad
     table.during("A is upgraded", sides, async |side| side.upgrade("a", binaries).await).await;
     table.during("all are 1.36", sides, async |_| seconds(5).await).await;
 
-    say!(
-        "| | native 1.36, TCP balancer | kube-peer-proxy, front | kube-peer-proxy, sidecar |\n| --- | --- | --- | --- |"
-    );
+    say!("| {} |", HEADING.join(" | "));
     let sums = ["native", "front", "sidecar"].map(|name| table.sum(name));
-    let line = |what: &str, figure: fn(&Counts) -> u32| {
-        let [native, front, sidecar] = sums.each_ref().map(figure);
-        say!("| {what} | {native} | {front} | {sidecar} |");
+    let line = |(what, figure): &(&str, fn(&Counts) -> u32)| -> Vec<String> {
+        let figures = sums.iter().map(|sum| figure(sum).to_string());
+        std::iter::once((*what).to_owned()).chain(figures).collect()
     };
-    line("owners looked up", |sum| sum.lookups);
-    line("**404 for an owner that exists**", |sum| sum.owners_denied);
-    line("discovery documents", |sum| sum.documents);
-    line("**discovery that hides something that exists**", |sum| sum.hidden);
-    line("lists and deletions of collections", |sum| sum.lists);
-    line("**404, 405 or an empty list for what is there**", |sum| sum.emptied);
-    line("503, tried again", |sum| sum.unavailable);
-    line("connection broken, tried again", |sum| sum.broken);
-    line("anything else", |sum| sum.odd.values().sum());
-    line("**wrong conclusions**", Counts::wrong);
+    let lines: Vec<_> = LINES.iter().map(line).collect();
+    lines.iter().for_each(|cells| say!("| {} |", cells.join(" | ")));
     for (name, sum) in ["native", "front", "sidecar"].into_iter().zip(&sums) {
         say!("{name}: hidden {:?}; other answers {:?}", sum.what, sum.odd);
     }
@@ -290,4 +298,21 @@ async fn no_controller_concludes_that_something_is_gone_while_servers_are_upgrad
         assert_eq!(sum.wrong(), 0, "{name}: {sum:?}");
         assert!(sum.rounds > ROUNDS, "{name}: only {} rounds", sum.rounds);
     }
+    let mut shown = readme::Table::read(README);
+    if readme::is_to_be_written() {
+        shown.rows = lines;
+        shown.write(&HEADING);
+        return;
+    }
+    // How often is another matter in every run.
+    for (cells, seen) in lines.iter().zip(&shown.rows) {
+        assert_eq!(cells[0], seen[0], "README.md has other lines");
+        let wrong = cells[0].starts_with("**");
+        let never = |cells: &[String]| cells[1..].iter().map(|figure| figure == "0").collect::<Vec<_>>();
+        assert!(
+            !wrong || never(cells) == never(seen),
+            "README.md tells another story: {seen:?}, and here {cells:?}"
+        );
+    }
+    assert_eq!(lines.len(), shown.rows.len(), "README.md has other lines");
 }

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use http::Method;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
@@ -41,6 +42,9 @@ const GROUPS: [&str; 8] = [
     "networking.k8s.io",
     "stories.example.com",
 ];
+
+/// For [`kube_peer_proxy`] itself.
+const RIGHTS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/compose/kubernetes/rbac.yaml"));
 
 // === impl Cluster ===
 
@@ -130,6 +134,20 @@ impl Cluster {
                 "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": group }],
             });
             self.create(&rbac("clusterrolebindings"), &binding).await;
+        }
+        // What operators are told to give us.
+        let admin = self.direct(self.servers[0].name, Who::Admin).await;
+        for object in RIGHTS.split("\n---\n") {
+            let field = |name: &str| object.lines().find_map(|line| line.strip_prefix(name));
+            let kind = format!("{}s", field("kind: ").unwrap().to_lowercase());
+            let namespace = field("  namespace: ").map(|name| format!("namespaces/{name}/"));
+            let path = rbac(&format!("{}{kind}", namespace.unwrap_or_default()));
+            eventually(&format!("{path} takes an object"), async || {
+                let yaml = [("content-type", "application/yaml")];
+                let made = admin.call(Method::POST, &path, &yaml, object.into()).await.unwrap();
+                matches!(made.status, 201 | 409).then_some(())
+            })
+            .await;
         }
     }
 }

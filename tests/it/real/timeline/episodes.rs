@@ -11,13 +11,12 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::{
-    CRD_EVENTS, MORE, Told,
+    MORE, Told,
     between::Between,
     cell::Cell,
     column::{Column, PATIENCE, STORIES},
-    has_flag,
     look::{Answer, Listed, Look, Notes, listed},
-    restarted,
+    restarted, say,
 };
 use crate::real::kit::proxy::Proxy;
 
@@ -71,7 +70,10 @@ pub(super) async fn c_serves_it_too(column: Arc<Column>) -> Vec<Told> {
         told("B and C serve it, B is killed", first, |cell, notes| {
             cell.everything(notes, false);
             let failed = notes.answers.iter().filter(|answer| answer.what != Answer::Found).count();
-            cell.say(format!("{failed} of {} requests failed", notes.answers.len()));
+            let all = notes.answers.len();
+            let what = if failed > 2 { "many requests fail" } else { "one or two requests fail at most" };
+            cell.say_if(failed <= 2, what, format!("({failed} of {all})"));
+            cell.metrics(notes, false);
         }),
         told("C too is killed: all peers are gone, and B comes back", second, |cell, notes| {
             cell.everything(notes, false);
@@ -108,11 +110,15 @@ pub(super) async fn lease_goes(column: Arc<Column>) -> Vec<Told> {
     let well = look.until_well(Duration::from_secs(8)).await;
     let second = look.seen();
     vec![
-        told("B's identity lease has expired, B is well", first, |cell, notes| cell.everything(notes, false)),
+        told("B's identity lease has expired, B is well", first, |cell, notes| {
+            cell.everything(notes, false);
+            cell.metrics(notes, true);
+        }),
         told("B's identity lease is deleted, B is well", second, |cell, notes| {
             cell.everything(notes, false);
+            cell.metrics(notes, true);
             if let Some(after) = made_again {
-                cell.say(format!("(B made it anew after {after} s)"));
+                say!("    B made its lease anew after {after} s");
             }
             if well.is_none() {
                 cell.wrong("not well in the end");
@@ -123,8 +129,8 @@ pub(super) async fn lease_goes(column: Arc<Column>) -> Vec<Told> {
 
 // === SIGKILL, and what happens while B is away ===
 
-/// Until changes of CRDs are known: at once by their events, else when a timer of half a minute has run.
-const CRD_IS_KNOWN: Duration = Duration::from_secs(if CRD_EVENTS { 10 } else { 40 });
+/// Until changes of CRDs are known, by their events.
+const CRD_IS_KNOWN: Duration = Duration::from_secs(10);
 
 /// When each of these came true, in seconds.
 #[derive(Default)]
@@ -172,29 +178,27 @@ pub(super) async fn killed(column: Arc<Column>) -> Vec<Told> {
     vec![
         told("B is killed (SIGKILL)", away.clone(), |cell, notes| {
             cell.everything(notes, true);
+            cell.metrics(notes, false);
             if column.proxy.is_some() {
-                cell.say(format!("`stale_skips_total` +{skipped}"));
+                say!("    kube_peer_proxy_stale_skips_total grew by {skipped}");
             }
         }),
         brief("a watch through A, B is killed", |cell| cell.watch(&away, 15.)),
         brief("while B is down: a CRD is made, one changed, one deleted", |cell| {
             let soon = |cell: &mut Cell, what: &str, at: Option<f32>| match at {
-                Some(at) => cell.say(format!("{what} after {at:.1} s")),
-                None => cell.wrong(format!("not {what} in {:.0} s", CRD_IS_KNOWN.as_secs_f32())),
+                Some(at) => cell.say_if(true, what, format!("after {at:.1} s")),
+                None => cell.wrong(format!("not {what}")),
             };
             soon(cell, "the new one is listed", definitions.made);
             soon(cell, "the change is listed", definitions.changed);
-            if definitions.gone.is_some() || CRD_EVENTS || column.proxy.is_none() {
-                soon(cell, "the deleted one is gone", definitions.gone);
-            } else {
-                cell.say("the deleted one stays, as Stale, until B is back");
-            }
+            soon(cell, "the deleted one is gone", definitions.gone);
             if definitions.ghost {
                 cell.wrong("the deleted one came back");
             }
-            cell.say_if(ghost == Some(Listed::Vanished), "no trace of it when B is back");
-            if column.proxy.is_none() {
-                cell.say("(five minutes after the deletion it comes back, seen apart)");
+            if ghost == Some(Listed::Vanished) {
+                cell.say("no trace of it when B is back");
+            } else {
+                cell.wrong("it is there again with B");
             }
         }),
         restart,
@@ -245,20 +249,16 @@ async fn restart_meanwhile(column: &Arc<Column>) -> Told {
         seconds(6).await;
         return told(event, look.seen(), |cell, notes| cell.everything(notes, true));
     }
-    let remembers = has_flag("discovery-cache-dir");
-    let again = restarted(column, true).await;
+    let again = restarted(column).await;
     let look = Look::start(&again, false).await;
     seconds(6).await;
     let notes = look.seen();
     drop(look);
     told(event, notes, |cell, notes| {
         cell.answers(notes);
-        if remembers {
-            cell.discovery(notes, true);
-        } else {
-            cell.say("nothing is remembered: discovery does not have it until B is back");
-        }
+        cell.discovery(notes, true);
         cell.freshness(notes);
+        cell.metrics(notes, false);
     })
 }
 
@@ -277,6 +277,7 @@ pub(super) async fn hangs(column: Arc<Column>) -> Vec<Told> {
         told("B hangs (SIGSTOP) and goes on", whole, |cell, notes| {
             cell.everything(notes, false);
             cell.discovery_at_the_end(&away);
+            cell.metrics(&away, false);
             cell.back(after);
         }),
         brief("a watch through A, B hangs: its connection is silently dead", |cell| cell.watch(&away, 20.)),
@@ -285,14 +286,17 @@ pub(super) async fn hangs(column: Arc<Column>) -> Vec<Told> {
 
 // === SIGTERM, and B comes back with other APIs ===
 
+/// For a minute after the signal kube-apiserver lets watches go on; 20 s of that are over when this begins.
+const LINGERS: Duration = Duration::from_secs(48);
+
 pub(super) async fn shut_down(column: Arc<Column>) -> Vec<Told> {
-    let look = Look::start(&column, true).await;
+    let (look, directly) = (Look::start(&column, true).await, Look::at_b(&column).await);
     seconds(1).await;
     column.b().signal("TERM");
     seconds(20).await;
     let away = look.seen();
-    look.until_watch_ends(Duration::from_secs(48)).await;
-    let watched = look.seen();
+    tokio::join!(look.until_watch_ends(LINGERS), directly.until_watch_ends(LINGERS));
+    let (watched, directly) = (look.seen(), directly.seen());
     column.b().kill();
     column.b().add_flag(MORE.0);
     let after = back(&column, &look).await;
@@ -309,11 +313,12 @@ pub(super) async fn shut_down(column: Arc<Column>) -> Vec<Told> {
         told("B is shut down (SIGTERM)", whole, |cell, notes| {
             cell.everything(notes, false);
             cell.discovery_at_the_end(&away);
+            cell.metrics(&away, false);
             cell.back(after);
         }),
-        brief("a watch through A, B is shut down", |cell| cell.watch(&watched, 65.)),
+        brief("a watch through A, B is shut down", |cell| cell.watch_as(&watched, &directly)),
         brief("B comes back with another API set", |cell| match more {
-            Some(_) => cell.say("listed by the time that the rest is well"),
+            Some(at) => cell.say_if(true, "listed with the rest", format!("{at:.1} s after that")),
             None => cell.wrong("not listed within 20 s"),
         }),
     ]
@@ -340,7 +345,7 @@ pub(super) async fn apis_fails(column: &Arc<Column>) -> Told {
     told("`/apis` of B fails while `/api` works", look.seen(), |cell, notes| {
         cell.everything(notes, false);
         if !away.freshness.iter().any(|seen| seen.what != "fresh") {
-            cell.wrong("nobody noticed");
+            cell.wrong("B stays fresh");
         }
         cell.back(after);
     })

@@ -8,6 +8,7 @@ use std::{
 
 use http::Method;
 use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use kube_peer_proxy::api::media_type::ACCEPT_V2;
 use tokio::{
     task::JoinSet,
@@ -15,7 +16,10 @@ use tokio::{
 };
 
 use super::column::Column;
-use crate::real::kit::client::{Client, Reply};
+use crate::real::kit::{
+    client::{Client, Dial, Reply},
+    files::Who,
+};
 
 pub(super) const GROUP: &str = "batch";
 pub(super) const VERSION: &str = "v1";
@@ -74,12 +78,21 @@ pub(super) struct At<T> {
     pub(super) what: T,
 }
 
+/// What our metrics say of B.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Metered {
+    pub(super) healthy: bool,
+    pub(super) fresh: bool,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Notes {
     pub(super) answers: Vec<At<Answer>>,
     pub(super) listed: Vec<At<Listed>>,
     /// Ours only.
     pub(super) freshness: Vec<At<&'static str>>,
+    /// Ours only.
+    pub(super) metered: Vec<At<Metered>>,
     pub(super) watch: Option<At<WatchEnd>>,
 }
 
@@ -103,23 +116,10 @@ impl Look {
     pub(super) async fn start(column: &Arc<Column>, with_watch: bool) -> Self {
         let notes = Arc::new(Mutex::new(Notes::default()));
         let mut tasks = JoinSet::new();
-        let watch = if with_watch { Some(Self::open_watch(column).await) } else { None };
+        let watch = if with_watch { Some(open_watch(column.dial()).await) } else { None };
         let begun = Instant::now();
-        if let Some((client, mut body)) = watch {
-            notes.lock().unwrap().watch = Some(At { at: 0., took: 0., what: WatchEnd::Open });
-            let notes = Arc::clone(&notes);
-            tasks.spawn(async move {
-                let end = loop {
-                    match body.frame().await {
-                        Some(Ok(_)) => {}
-                        Some(Err(_)) => break WatchEnd::Torn,
-                        None => break WatchEnd::Whole,
-                    }
-                };
-                let at = begun.elapsed().as_secs_f32();
-                notes.lock().unwrap().watch = Some(At { at, took: 0., what: end });
-                drop(client);
-            });
+        if let Some(watch) = watch {
+            tasks.spawn(follow(watch, Arc::clone(&notes), begun));
         }
         tasks.spawn(ask(Arc::clone(column), Arc::clone(&notes), begun));
         tasks.spawn(discover(Arc::clone(column), Arc::clone(&notes), begun));
@@ -127,11 +127,13 @@ impl Look {
         Self { notes, begun, _tasks: tasks }
     }
 
-    async fn open_watch(column: &Column) -> (Client, hyper::body::Incoming) {
-        let client = column.dial().connect().await.unwrap();
-        let reply = client.open(Method::GET, WATCH, &[], "".into()).await.unwrap();
-        assert_eq!(reply.status(), 200);
-        (client, reply.into_body())
+    /// At a watch of B itself, and nothing else.
+    pub(super) async fn at_b(column: &Column) -> Self {
+        let notes = Arc::new(Mutex::new(Notes::default()));
+        let dial = Dial::new(&column.cluster.files, column.b().addr, Who::Admin);
+        let (watch, begun, mut tasks) = (open_watch(dial).await, Instant::now(), JoinSet::new());
+        tasks.spawn(follow(watch, Arc::clone(&notes), begun));
+        Self { notes, begun, _tasks: tasks }
     }
 
     /// Seconds since it began.
@@ -197,6 +199,27 @@ impl Line {
         self.client = Some(Arc::clone(&client));
         Ok(client)
     }
+}
+
+async fn open_watch(dial: Dial<'_>) -> (Client, Incoming) {
+    let client = dial.connect().await.unwrap();
+    let reply = client.open(Method::GET, WATCH, &[], "".into()).await.unwrap();
+    assert_eq!(reply.status(), 200);
+    (client, reply.into_body())
+}
+
+/// Waits for the end of a watch.
+async fn follow((_client, mut body): (Client, Incoming), notes: Arc<Mutex<Notes>>, begun: Instant) {
+    notes.lock().unwrap().watch = Some(At { at: 0., took: 0., what: WatchEnd::Open });
+    let end = loop {
+        match body.frame().await {
+            Some(Ok(_)) => {}
+            Some(Err(_)) => break WatchEnd::Torn,
+            None => break WatchEnd::Whole,
+        }
+    };
+    let at = begun.elapsed().as_secs_f32();
+    notes.lock().unwrap().watch = Some(At { at, took: 0., what: end });
 }
 
 /// Each request goes out in time, whatever became of those before it.
@@ -270,7 +293,7 @@ pub(super) fn listed(reply: &Reply, group: &str, version: &str, resource: &str) 
     }
 }
 
-/// What our own pages say about B.
+/// What our own pages and metrics say about B.
 async fn freshness(column: Arc<Column>, notes: Arc<Mutex<Notes>>, begun: Instant) {
     let Some(proxy) = &column.proxy else { return };
     let mut tick = interval(EVERY);
@@ -286,6 +309,13 @@ async fn freshness(column: Arc<Column>, notes: Arc<Mutex<Notes>>, begun: Instant
             Some("unknown") => "unknown",
             _ => "forgotten",
         };
-        notes.lock().unwrap().freshness.push(At { at, took: 0., what });
+        let is = async |metric: &str| proxy.metric(metric).await > 0.;
+        let metered = Metered {
+            healthy: is(r#"kube_peer_proxy_server_healthy{server="b"}"#).await,
+            fresh: is(r#"kube_peer_proxy_server_freshness{server="b",state="fresh"}"#).await,
+        };
+        let mut notes = notes.lock().unwrap();
+        notes.freshness.push(At { at, took: 0., what });
+        notes.metered.push(At { at, took: 0., what: metered });
     }
 }
