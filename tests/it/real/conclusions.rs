@@ -56,8 +56,9 @@ const ROUNDS: u32 = 400;
 const README: &str = "conclusions";
 const HEADING: [&str; 4] =
     ["", "native 1.36.3 behind a TCP balancer", "kube-peer-proxy as a front", "kube-peer-proxy as a sidecar"];
+type Figure = fn(&Counts) -> u32;
 /// What is bold is wrong, and must never be through us.
-const LINES: [(&str, fn(&Counts) -> u32); 10] = [
+const LINES: [(&str, Figure); 10] = [
     ("owners looked up", |sum| sum.lookups),
     ("**404 for an owner that exists**", |sum| sum.owners_denied),
     ("discovery documents", |sum| sum.documents),
@@ -282,7 +283,7 @@ async fn no_controller_concludes_that_something_is_gone_while_servers_are_upgrad
 
     say!("| {} |", HEADING.join(" | "));
     let sums = ["native", "front", "sidecar"].map(|name| table.sum(name));
-    let line = |(what, figure): &(&str, fn(&Counts) -> u32)| -> Vec<String> {
+    let line = |(what, figure): &(&str, Figure)| -> Vec<String> {
         let figures = sums.iter().map(|sum| figure(sum).to_string());
         std::iter::once((*what).to_owned()).chain(figures).collect()
     };
