@@ -9,8 +9,8 @@
 //!
 //! *Home* is the API server that a request goes to if that can serve it, a *peer* any other. A *reroute* goes
 //! from home to a peer. The *catalog* is an immutable snapshot of what everyone serves. A server is *fresh* while
-//! contact is confirmed and nothing said that its document changed; *stale* when contact is lost or the last fetch
-//! failed; *unknown* when never heard since start, or heard again after a loss and not yet fetched.
+//! contact is confirmed and nothing said that its document changed; *stale* when contact is lost, the last fetch
+//! failed, or its source names it no longer; *unknown* when never heard since start, or heard again after a loss and not yet fetched.
 //!
 //! # Life of a request
 //!
@@ -24,7 +24,12 @@
 //!
 //! # Life of a discovery document
 //!
-//! One [`discovery::refresh`] task per server → [`discovery::fetch`] (conditional GET with our own identity, in the best
+//! Who the servers are is written in the configuration, and told by a source beside it ([`servers::source`]: identity
+//! leases, endpoint slices, DNS). What each of them serves may have changed when its informers say so
+//! ([`discovery::informer`]: custom resource definitions, APIServices, leases, endpoint slices), when contact or health
+//! comes back ([`discovery::probe`]), when a request finds out, or when nothing was heard for long:
+//!
+//! one [`discovery::refresh`] task per server → [`discovery::fetch`] (conditional GET with our own identity, in the best
 //! form that the server has; what only unaggregated lists say is read behind it) →
 //! [`discovery::catalog`] rebuilt only if something changed ([`discovery::merge`], [`discovery::order`]) and published
 //! by one atomic swap. Its documents are written in each form and encoding when first asked for
