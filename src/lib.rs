@@ -10,7 +10,8 @@
 //! *Home* is the API server that a request goes to if that can serve it, a *peer* any other. A *reroute* goes
 //! from home to a peer. The *catalog* is an immutable snapshot of what everyone serves. A server is *fresh* while
 //! contact is confirmed and nothing said that its document changed; *stale* when contact is lost, the last fetch
-//! failed, or its source names it no longer; *unknown* when never heard since start, or heard again after a loss and not yet fetched.
+//! failed, or its source names it no longer; *unknown* when never heard since start, or heard again after a loss and not
+//! yet fetched.
 //!
 //! # Life of a request
 //!

@@ -161,13 +161,6 @@ fn a_source_that_cannot_work_is_told_with_what_it_needs() {
         let flag = format!("--peer-dns-name={name}");
         only_fault(place.load_basic(&["--peer-source=dns", cidrs, &flag]), "--peer-dns-name");
     }
-    for source in ["leases", "endpointslices", "dns"] {
-        let source = format!("--peer-source={source}");
-        let mut flags = vec![&*source, cidrs, "--home=10.0.0.1-6443"];
-        flags.extend((source == "--peer-source=dns").then_some("--peer-dns-name=a.example"));
-        let message = only_fault(place.load_basic(&flags), "--home");
-        assert!(message.contains("--peer-source names can only be a peer"), "{message}");
-    }
     let mut flags = place.basic();
     flags.retain(|flag| !flag.starts_with("--api-server="));
     flags.extend(["--peer-source=endpointslices".to_owned(), cidrs.to_owned()]);
@@ -179,11 +172,9 @@ fn i13_servers_from_elsewhere_are_in_the_trust_domain_of_the_configured_ones() {
     let place = Place::new();
     let other = Authority::new("kubernetes").unwrap();
     place.write("b-ca.crt", other.cert_pem());
-    let file = format!(
-        "peerSource: leases\npeerAllowedCidrs: [10.0.0.0/8]\napiServers:\n- name: a\n  url: https://10.0.0.1:6443\n  \
-         caFile: b-ca.crt\n"
-    );
-    let message = only_fault(place.load_file(&file), "allowSharedIdentity");
+    let file = "peerSource: leases\npeerAllowedCidrs: [10.0.0.0/8]\napiServers:\n- name: a\n  \
+                url: https://10.0.0.1:6443\n  caFile: b-ca.crt\n";
+    let message = only_fault(place.load_file(file), "allowSharedIdentity");
     assert!(message.contains("of --peer-source"), "{message}");
     assert!(place.load_file(&format!("{file}allowSharedIdentity: true\n")).is_ok());
     let file = file.replace("caFile: b-ca.crt", "trustDomain: other");

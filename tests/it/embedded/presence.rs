@@ -36,7 +36,7 @@ async fn an_identity_lease_names_host_address_and_a_new_holder_at_each_start() {
     assert_eq!(spec["leaseDurationSeconds"], 3600);
 
     server.stop().await;
-    assert_eq!(items(&witness, &ours).await, [lease.clone()], "who dies leaves it behind");
+    assert_eq!(items(&witness, &ours).await, std::slice::from_ref(&lease), "who dies leaves it behind");
     server.restart().await.unwrap();
     let [again] = items(&witness, &ours).await.try_into().unwrap();
     assert_eq!(again["metadata"]["name"], metadata["name"]);
