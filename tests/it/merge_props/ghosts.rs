@@ -425,7 +425,7 @@ proptest! {
 /// The rule does something: in worlds without a lag what is deleted is gone as soon as it can be known.
 #[test]
 fn what_is_deleted_while_a_server_is_away_is_a_404_in_every_world_without_a_lag() {
-    for what in 0..CUSTOM.len() {
+    for (what, wanted) in CUSTOM.into_iter().enumerate() {
         let mut world = World::new(Lag::Informers, vec![2; SERVERS]);
         for server in 0..SERVERS {
             world.happen(Event::Fetch(server));
@@ -433,14 +433,10 @@ fn what_is_deleted_while_a_server_is_away_is_a_404_in_every_world_without_a_lag(
         for event in [Event::Register(what), Event::Watch(0, 0), Event::Fetch(1), Event::Lose(1)] {
             world.happen(event);
         }
-        assert_eq!(
-            world.decide(CUSTOM[what], 0),
-            Decision::Peers(ServerSet::one(1), Reason::PeersServe),
-            "{what}"
-        );
+        assert_eq!(world.decide(wanted, 0), Decision::Peers(ServerSet::one(1), Reason::PeersServe), "{what}");
         for event in [Event::Delete(what), Event::Watch(0, 0), Event::Fetch(0)] {
             world.happen(event);
         }
-        assert_eq!(world.decide(CUSTOM[what], 0), Decision::Home(Reason::NobodyServes), "{what}");
+        assert_eq!(world.decide(wanted, 0), Decision::Home(Reason::NobodyServes), "{what}");
     }
 }
