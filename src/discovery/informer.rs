@@ -10,7 +10,7 @@
 //! ([`crate::servers::pool::Settings::ping_interval`]), which goes out while an answer is outstanding; over HTTP/1.1 by
 //! its end being overdue.
 //!
-//! The loop is our own ([`reflector`]), with the types and requests of the `kube` crate: `kube::runtime::watcher` keeps
+//! The loop is our own (`reflector`), with the types and requests of the `kube` crate: `kube::runtime::watcher` keeps
 //! the resource versions of bookmarks and lists to itself, and does not say when a watch is connected; both are what
 //! is asked here.
 

@@ -1,7 +1,7 @@
 //! One task per API server that keeps the catalog right: it fetches, and says how far to trust what came.
 //!
 //! Fetches come after a reconnect or another word on readiness ([`super::probe`]), and when something says that the
-//! document changed: mostly an event ([`super::informer`]), of which many make few fetches ([`coalesce`]). Where nobody
+//! document changed: mostly an event ([`super::informer`]), of which many make few fetches (`coalesce`). Where nobody
 //! tells of events they come on a timer, and on a slow one everywhere ([`Mode`]). There is one at a time per server, and
 //! a server that hangs delays nobody but itself.
 //!

@@ -2,7 +2,7 @@
 //!
 //! *Healthy* means: our last connect worked, our last discovery fetch worked, and the server is not *ejected*. It is
 //! ejected when contact is lost, when `/readyz` says twice in a row that it is not ready, or says it too slowly
-//! ([`hysteresis`]), and when callers' exchanges with it break off although probes find nothing ([`passive`]).
+//! (`hysteresis`), and when callers' exchanges with it break off although probes find nothing (`passive`).
 //! Health decides who is asked first, never who may be asked at all; and what a server serves, and how fresh our
 //! knowledge of that is, is another matter.
 
