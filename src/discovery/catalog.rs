@@ -208,7 +208,11 @@ impl Book {
                 current.fleet.position(&server.name).or_else(|| current.fleet.iter().position(there));
             let Some(number) = number else { return Knowledge::default() };
             let known = facts.servers[number].clone();
-            if Arc::ptr_eq(current.fleet.get(number), server) { known } else { known.of_somebody_else() }
+            if Arc::ptr_eq(current.fleet.get(number), server) {
+                known
+            } else {
+                known.of_somebody_else(!there(current.fleet.get(number)))
+            }
         };
         let servers = fleet.iter().map(knowledge).collect();
         let catalog = current.next_of(fleet, servers, Arc::clone(&facts.memory));
@@ -299,7 +303,9 @@ impl Facts {
         if !same_document {
             now.filter();
         }
-        ghosts::judge(&mut self.servers, &self.memory);
+        if !before[number].judges_as(&self.servers[number]) {
+            ghosts::judge(&mut self.servers, &self.memory);
+        }
         news
     }
 }

@@ -1,7 +1,10 @@
 use http::Method;
 
 use super::{index::Index, *};
-use crate::api::{discovery::GroupDiscoveryList, request_info};
+use crate::{
+    api::{discovery::GroupDiscoveryList, gvr::GroupVersionResource, request_info},
+    servers::nowhere::{server, server_at},
+};
 
 fn list(json: serde_json::Value) -> GroupDiscoveryList {
     let document = serde_json::json!({
@@ -146,4 +149,104 @@ fn doubt_makes_a_server_unknown_for_requests_and_leaves_documents_alone_until_a_
     known.fetched(None, true);
     known.fetch_failed();
     assert_eq!((known.freshness(), known.is_believed_in_documents()), (Freshness::Stale, false));
+}
+
+#[test]
+fn i8_nothing_is_gone_from_a_server_that_is_elsewhere_now() {
+    let widgets = list(serde_json::json!([{"metadata": {"name": "example.com"}, "versions": [
+        {"version": "v1", "resources": [{"resource": "widgets", "scope": "Cluster", "verbs": ["get"]}]}]}]));
+    let document = Arc::new(Document { apis: Part { list: widgets, etag: None }, ..Document::default() });
+    let gone = ghosts::Gone::from([(
+        GroupVersionResource {
+            group: "example.com".into(),
+            version: "v1".into(),
+            resource: "widgets".into(),
+        },
+        ghosts::Proof { lost: ghosts::Lost::Definition, revision: 9 },
+    )]);
+    let old = server_at("a", "192.0.2.1");
+    let book = Book::new(Fleet::new(vec![Arc::clone(&old)]));
+    let named = ghosts::Named {
+        definitions: [(("example.com".into(), "widgets".into()), 4)].into(),
+        services: [(
+            ("example.com".into(), "v1".into()),
+            ghosts::NamedService { revision: 5, of_definitions: true, aggregated: false },
+        )]
+        .into(),
+    };
+    book.books().recall(&old, document, Remembered { storage: Some("one".into()), named, gone });
+    let path = "/apis/example.com/v1/widgets/w";
+    let info = RequestInfo::parse(&Method::GET, path, path, None).unwrap();
+    assert!(book.catalog().ignorance_of(&info).is_empty(), "it had them, and they are gone");
+
+    let renamed = book.succeed(Fleet::new(vec![server_at("b", "192.0.2.1")]));
+    assert!(renamed.catalog().ignorance_of(&info).is_empty());
+    let moved = book.succeed(Fleet::new(vec![server_at("a", "192.0.2.2")]));
+    assert_eq!(moved.catalog().ignorance_of(&info), ServerSet::one(0), "it may be of another cluster");
+}
+
+#[test]
+#[ignore]
+fn bench() {
+    use crate::servers::watched::{ApiService, Custom, Maker};
+    use std::time::Instant;
+    const N: usize = 5000;
+    let items: Vec<_> = (0..N).map(|n| serde_json::json!({"metadata": {"name": format!("group{n}.example.com")}, "versions": [
+        {"version": "v1", "resources": [{"resource": "widgets", "scope": "Cluster", "singularResource": "w", "verbs": ["get", "list"], "subresources": [{"subresource":"status","verbs":["get"]}]}]}]})).collect();
+    let document = |drop: usize| {
+        Arc::new(Document {
+            apis: Part { list: list(serde_json::json!(items[drop..].to_vec())), etag: None },
+            ..Document::default()
+        })
+    };
+    let board = |drop: usize, until: u64| {
+        Arc::new(Custom {
+            storage: Some("one".into()),
+            crds: (drop..N)
+                .map(|n| ((format!("group{n}.example.com"), "widgets".to_owned()), n as u64))
+                .collect(),
+            apiservices: (drop..N)
+                .map(|n| {
+                    (
+                        (format!("group{n}.example.com"), "v1".to_owned()),
+                        ApiService { maker: Maker::Definitions, revision: n as u64 },
+                    )
+                })
+                .collect(),
+            crds_until: until,
+            apiservices_until: until,
+            synced: true,
+        })
+    };
+    let servers: Vec<_> = ["a", "b", "c"].map(server).into();
+    let book = Book::new(Fleet::new(servers.clone()));
+    let books = book.books();
+    let time = |what: &str, f: &dyn Fn()| {
+        let began = Instant::now();
+        f();
+        println!("{what}: {:?}", began.elapsed());
+    };
+    for s in &servers {
+        time("fetched", &|| books.update(s, |k| k.fetched(Some(document(0)), true)));
+        let b = board(0, 10000);
+        time("watched", &|| books.update(s, |k| k.watched(Arc::clone(&b))));
+    }
+    let b = board(0, 10001);
+    time("bookmark, all fresh", &|| books.update(&servers[0], |k| k.watched(Arc::clone(&b))));
+    time("note, all fresh", &|| books.update(&servers[0], |_| {}));
+    time("304, all fresh", &|| books.update(&servers[0], |k| k.fetched(None, true)));
+    time("lost", &|| books.update(&servers[2], Knowledge::contact_lost));
+    time("note, one away", &|| books.update(&servers[2], Knowledge::contact_lost));
+    time("note of another, one away", &|| books.update(&servers[0], |_| {}));
+    time("304, one away", &|| books.update(&servers[0], |k| k.fetched(None, true)));
+    let b = board(0, 10002);
+    time("bookmark, one away", &|| books.update(&servers[0], |k| k.watched(Arc::clone(&b))));
+    let b = board(2500, 10003);
+    let d = document(2500);
+    time("half deleted, board", &|| books.update(&servers[0], |k| k.watched(Arc::clone(&b))));
+    time("half deleted, document", &|| books.update(&servers[0], |k| k.fetched(Some(Arc::clone(&d)), true)));
+    time("note, half gone", &|| books.update(&servers[0], |_| {}));
+    let b = board(2500, 10004);
+    time("bookmark, half gone", &|| books.update(&servers[0], |k| k.watched(Arc::clone(&b))));
+    println!("{}", book.catalog().servers[2].gone().len());
 }
