@@ -54,6 +54,7 @@ pub(super) async fn keep<A, B>(server: Arc<Server>, mut one: Seeing<A>, mut othe
             }
         };
         if changed.is_err() {
+            change(&server, Mode::Interval, "its watches are gone");
             return;
         }
     }

@@ -431,6 +431,24 @@ fn a_storage_is_known_by_its_core_apiservice_and_why_apiservices_are_there_by_th
     assert!(!unsynced.synced);
 }
 
+#[tokio::test]
+async fn informers_that_are_no_more_leave_a_board_that_proves_nothing_and_a_timer() {
+    let server = server("a");
+    let mut tasks = JoinSet::new();
+    let (definitions_tx, definitions) = watch::channel(Arc::new(seen(&[])));
+    let (services_tx, services) = watch::channel(Arc::new(seen(&[])));
+    tasks.spawn(custom::publish(Arc::clone(&server), definitions.clone(), services.clone()));
+    tasks.spawn(mode::keep(Arc::clone(&server), definitions, services));
+    server.watched.custom_changes().wait_for(|custom| custom.synced).await.unwrap();
+    server.watched.mode_changes().wait_for(|mode| *mode == Mode::Watch).await.unwrap();
+    // As if it had panicked.
+    drop(definitions_tx);
+    while tasks.join_next().await.is_some() {}
+    assert!(!server.watched.custom().synced);
+    assert_eq!(server.watched.mode(), Mode::Interval);
+    drop(services_tx);
+}
+
 fn lease(name: &str, holder: &str, renewed: i32) -> Lease {
     let spec = LeaseSpec {
         holder_identity: Some(holder.to_owned()),
