@@ -295,12 +295,7 @@ impl Facts {
             memory.bound(&self.servers);
         }
         let (then, now) = (&before[number], &mut self.servers[number]);
-        let same_document = match (&then.document, &now.document) {
-            (Some(then), Some(now)) => Arc::ptr_eq(then, now),
-            (None, None) => true,
-            _ => false,
-        };
-        if !same_document {
+        if !then.has_document_of(now) {
             now.filter();
         }
         if !before[number].judges_as(&self.servers[number]) {

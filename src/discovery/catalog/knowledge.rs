@@ -84,26 +84,25 @@ impl Knowledge {
 
     /// Whether the other would make the same catalog.
     pub(super) fn shows_as(&self, other: &Self) -> bool {
-        let same_document = match (&self.document, &other.document) {
-            (Some(old), Some(new)) => Arc::ptr_eq(old, new) || old == new,
-            (None, None) => true,
-            _ => false,
-        };
-        same_document
+        (self.has_document_of(other) || self.document == other.document)
             && self.freshness() == other.freshness()
             && self.departed == other.departed
             && self.is_believed_in_documents() == other.is_believed_in_documents()
             && self.gone == other.gone
     }
 
-    /// Whether the same conclusions are drawn from the other ([`ghosts::judge`]). Quick.
-    pub(super) fn judges_as(&self, other: &Self) -> bool {
-        let same_document = match (&self.document, &other.document) {
+    /// Whether the document is the same one in memory. Quick.
+    pub(super) fn has_document_of(&self, other: &Self) -> bool {
+        match (&self.document, &other.document) {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new),
             (None, None) => true,
             _ => false,
-        };
-        same_document
+        }
+    }
+
+    /// Whether the same conclusions are drawn from the other ([`ghosts::judge`]). Quick.
+    pub(super) fn judges_as(&self, other: &Self) -> bool {
+        self.has_document_of(other)
             && Arc::ptr_eq(&self.board, &other.board)
             && Arc::ptr_eq(&self.gone, &other.gone)
             && self.storage == other.storage

@@ -3,7 +3,7 @@ use http::Method;
 use super::{index::Index, *};
 use crate::{
     api::{discovery::GroupDiscoveryList, gvr::GroupVersionResource, request_info},
-    servers::nowhere::{server, server_at},
+    servers::nowhere::server_at,
 };
 
 fn list(json: serde_json::Value) -> GroupDiscoveryList {
