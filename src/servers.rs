@@ -19,6 +19,8 @@ use crate::{
 
 pub mod health;
 pub mod kube_client;
+#[cfg(test)]
+pub(crate) mod nowhere;
 pub mod pick;
 pub mod pool;
 pub mod source;

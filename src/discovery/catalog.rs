@@ -208,7 +208,11 @@ impl Book {
                 current.fleet.position(&server.name).or_else(|| current.fleet.iter().position(there));
             let Some(number) = number else { return Knowledge::default() };
             let known = facts.servers[number].clone();
-            if Arc::ptr_eq(current.fleet.get(number), server) { known } else { known.of_somebody_else() }
+            if Arc::ptr_eq(current.fleet.get(number), server) {
+                known
+            } else {
+                known.of_somebody_else(!there(current.fleet.get(number)))
+            }
         };
         let servers = fleet.iter().map(knowledge).collect();
         let catalog = current.next_of(fleet, servers, Arc::clone(&facts.memory));
@@ -291,15 +295,12 @@ impl Facts {
             memory.bound(&self.servers);
         }
         let (then, now) = (&before[number], &mut self.servers[number]);
-        let same_document = match (&then.document, &now.document) {
-            (Some(then), Some(now)) => Arc::ptr_eq(then, now),
-            (None, None) => true,
-            _ => false,
-        };
-        if !same_document {
+        if !then.has_document_of(now) {
             now.filter();
         }
-        ghosts::judge(&mut self.servers, &self.memory);
+        if !before[number].judges_as(&self.servers[number]) {
+            ghosts::judge(&mut self.servers, &self.memory);
+        }
         news
     }
 }

@@ -27,6 +27,7 @@ use tokio::{sync::watch, task::JoinSet};
 mod custom;
 mod end;
 mod kinds;
+mod mode;
 mod reflector;
 #[cfg(test)]
 mod tests;
@@ -36,7 +37,7 @@ pub use reflector::{Listener, reflect};
 
 pub use crate::servers::watched::Custom;
 use crate::{
-    discovery::refresh::{Trigger, mode},
+    discovery::refresh::Trigger,
     metrics::Metrics,
     servers::{Server, watched::Mode},
 };

@@ -9,7 +9,6 @@
 //! *pass*, that ends in one change of the catalog at most.
 
 mod coalesce;
-pub(super) mod mode;
 mod restless;
 mod trigger;
 
@@ -249,32 +248,39 @@ impl Task {
         }
     }
 
-    /// Waits until the next fetch may begin. A write has it sooner, also while something else waits.
-    async fn pause(&self, trigger: Trigger) -> Trigger {
+    /// Waits until the next fetch may begin, and returns what that is to be called. What callers are owed has it sooner,
+    /// also while something else waits.
+    async fn pause(&mut self, mut trigger: Trigger) -> Trigger {
         let Some(last) = self.last_fetch else { return trigger };
-        let mut trigger = trigger;
-        if trigger != Trigger::Write {
-            let mut earliest = last + self.schedule.min_interval;
-            if trigger != Trigger::RouteNotFound
-                && let Some(later) = self.restless.not_before().filter(|later| *later > earliest)
-            {
-                self.metrics.discovery.held_back(&self.server.name);
-                earliest = later;
-            }
+        if let Some(later) = self.held_back_until(trigger) {
+            self.metrics.discovery.held_back(&self.server.name);
             tokio::select! {
-                () = time::sleep_until(earliest) => return trigger,
+                () = time::sleep_until(later) => {}
                 () = self.urgent.notified() => trigger = Trigger::Write,
+                () = denied(&mut self.asked) => trigger = Trigger::RouteNotFound,
+            }
+        }
+        if trigger != Trigger::Write {
+            tokio::select! {
+                () = time::sleep_until(last + self.schedule.min_interval) => return trigger,
+                () = self.urgent.notified() => {}
             }
         }
         time::sleep_until(last + limits::WRITE_FETCH_INTERVAL.min(self.schedule.min_interval)).await;
-        trigger
+        if trigger == Trigger::RouteNotFound { trigger } else { Trigger::Write }
+    }
+
+    /// Until when a server that is never twice the same has to wait.
+    fn held_back_until(&self, trigger: Trigger) -> Option<Instant> {
+        let is_owed = matches!(trigger, Trigger::Write | Trigger::RouteNotFound);
+        let earliest = self.last_fetch? + self.schedule.min_interval;
+        self.restless.not_before().filter(|later| !is_owed && *later > earliest)
     }
 
     /// Fetches once, not sooner than [`Self::pause`] says.
     async fn fetch(&mut self, trigger: Trigger) {
-        let asked_for = trigger;
         let trigger = self.pause(trigger).await;
-        if asked_for == Trigger::RouteNotFound {
+        if trigger == Trigger::RouteNotFound {
             self.write(Knowledge::doubt).await;
         }
         // Whoever asked until now is served by this one.
@@ -400,6 +406,16 @@ impl Task {
     fn fetch_again_after(&mut self, wait: Duration, trigger: Trigger) {
         self.next_fetch = (Instant::now() + jitter(wait), trigger);
     }
+}
+
+/// Ends when somebody was denied a route. Other questions are answered by the fetch that is waited for.
+async fn denied(asked: &mut mpsc::Receiver<Trigger>) {
+    while let Some(trigger) = asked.recv().await {
+        if trigger == Trigger::RouteNotFound {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Ends when a fetch is due, if ever.

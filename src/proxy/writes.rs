@@ -1,7 +1,7 @@
 //! Read your own writes: whoever changed what there is to discover sees it in the next discovery answer.
 //!
 //! Custom resource definitions and APIServices are what discovery is made of. After a write on one of them went well
-//! through us, every discovery answer waits for a while until each healthy server was asked again, by a fetch that
+//! through us, every discovery answer waits for a while until home and each healthy server was asked again, by a fetch that
 //! began after the request came; everybody who waits at the same time shares one. So nobody gets an older view than
 //! home has. The answer to the write is not read for it: which group-versions it is about does not matter.
 
@@ -84,7 +84,7 @@ impl Proxy {
         }
     }
 
-    /// Waits until what we know of every healthy server was true after this call, if somebody wrote lately and a
+    /// Waits until what we know of home and of every healthy server was true after this call, if somebody wrote lately and a
     /// request for this path is answered here. A server that hangs is not waited for beyond
     /// [`limits::WRITE_REVALIDATION`].
     pub(super) async fn revalidate(&self, path: &str, exchange: &Exchange) {
@@ -93,15 +93,19 @@ impl Proxy {
         }
         let index = openapi::is_index(path);
         let now = Instant::now();
-        let healthy = self.fleet.healthy();
-        let asked = healthy.iter().map(|number| self.refresh[number].ask_and_wait(Trigger::Write));
+        let mut wanted = self.fleet.healthy();
+        // Its view is the one that the answer must not be older than, also if its last fetch failed.
+        if self.fleet.get(exchange.home).health.is_connected() {
+            wanted.insert(exchange.home);
+        }
+        let asked = wanted.iter().map(|number| self.refresh[number].ask_and_wait(Trigger::Write));
         // Rare: boxed, it does not make every other request's future as big.
         let all = Box::pin(time::timeout(limits::WRITE_REVALIDATION, join_all(asked)));
         self.metrics.discovery.skipped(Skip::NotRevalidated);
         let in_time = all.await.is_ok();
         self.metrics.discovery.revalidated(in_time);
         if index {
-            for number in healthy.iter() {
+            for number in wanted.iter() {
                 self.library.doubt_index_before(number, now);
             }
         }

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use http::Method;
+use http::{Method, StatusCode};
+use kube_peer_proxy::discovery::refresh::Trigger;
 use kube_peer_proxy::embedded::Recorded::{V1_32, V1_36};
-use kube_peer_proxy::embedded::{ResourceSpec, RunningServer};
+use kube_peer_proxy::embedded::{DiscoveryFault, ResourceSpec, RunningServer};
 use kube_peer_proxy::limits;
 use serde_json::{Value, json};
 
@@ -206,4 +207,23 @@ async fn a_server_that_hangs_is_waited_for_two_seconds_and_one_that_is_away_not_
     serve(cluster.server("v132"), "more.example");
     assert!(lists(&admin, "more.example").await);
     assert_eq!(revalidations(&proxy, "timeout").await, 1.0);
+}
+
+#[tokio::test]
+async fn home_is_asked_also_if_its_last_fetch_failed() {
+    let (cluster, proxy) = two().await;
+    let admin = admin(&proxy).await;
+    let home = cluster.server("v132");
+    home.faults().discovery(Some(DiscoveryFault::Status(StatusCode::INTERNAL_SERVER_ERROR)));
+    let servers = proxy.app.proxy.load_full();
+    let number = servers.fleet.position("v132").unwrap();
+    // The next try is seconds away.
+    for _ in 0..5 {
+        servers.refresh[number].ask_and_wait(Trigger::Changed).await;
+    }
+    proxy.until_healthy("v132", false).await;
+    write(&admin).await;
+    home.faults().discovery(None);
+    serve(home, "example.com");
+    assert!(lists(&admin, "example.com").await);
 }

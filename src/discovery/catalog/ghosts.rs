@@ -9,24 +9,27 @@
 //!
 //! - The resource was registered: some informer named its definition and the APIService that goes with it, or the
 //!   aggregated APIService of its group-version. What is built in is never judged.
-//! - A *witness* is fresh, has the same storage, and both of its informers are in step. Of servers whose storage was
-//!   never seen it is that of the others, if those have one.
-//! - The witness's informer has come as far as the revision at which the definition or the APIService was last seen, and
-//!   does not have it: so it was deleted after that. Where one was made anew, its revision is a later one.
+//! - The server's own informers were in step behind its last fetch: so its storage is known, and what it listed was seen
+//!   at its latest revision. Whoever can't be watched may be of another cluster, where the same name is another thing.
+//! - A *witness* is fresh, has the same storage, and both of its informers are in step.
+//! - The witness's informers have come as far as the revisions at which the definition and the APIService were last
+//!   seen, and it does not have one of them: so that was deleted later. Where one was made anew, its revision is a later
+//!   one.
 //! - The witness's own discovery, read after that of the server in question, does not list the resource.
 //!
 //! What was proven stays so without witnesses, and over our own restart, until that server's discovery was read again
 //! or a later revision of the same thing was seen.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
 use super::{Document, Freshness, Knowledge};
 use crate::{
     api::{
-        discovery::{GroupDiscoveryList, Tree, VersionDiscovery},
+        discovery::{GroupDiscoveryList, VersionDiscovery},
         gvr::GroupVersionResource,
     },
     limits,
@@ -107,32 +110,31 @@ fn verdict(known: &Knowledge, servers: &[Knowledge], memory: &Memory) -> Gone {
     if known.gone().is_empty() && known.is_believed_in_documents() {
         return Gone::new();
     }
-    let Some(storage) = storage(known, servers) else { return known.gone().clone() };
+    let Some(storage) = known.storage() else { return known.gone().clone() };
     let Some(named) = memory.0.get(storage) else { return known.gone().clone() };
     // It is being asked, or was: its own word counts, but for what it does not bring back before it has answered.
     let may_judge = !known.is_believed_in_documents();
     let mut gone = Gone::new();
+    let is_in_step = |board: &Custom| board.synced && board.storage.as_deref() == Some(storage);
     let is_witness = |other: &&Knowledge| {
         other.freshness() == Freshness::Fresh
-            && other.board().synced
-            && other.board().storage.as_deref() == Some(storage)
+            && is_in_step(other.board())
             && other.fetched_at() > known.fetched_at()
     };
-    let witnesses: Vec<&Knowledge> = servers.iter().filter(|_| may_judge).filter(is_witness).collect();
-    let synced = || {
-        let boards = servers.iter().map(Knowledge::board);
-        boards.filter(|board| board.synced && board.storage.as_deref() == Some(storage))
-    };
-    for_each_version(document, &mut |group, version| {
+    let witnesses: Vec<Witness<'_>> =
+        servers.iter().filter(|_| may_judge).filter(is_witness).map(Witness::of).collect();
+    if witnesses.is_empty() && known.gone().is_empty() {
+        return gone;
+    }
+    for (group, version) in versions(document) {
         let name = (group.to_owned(), version.version.clone());
-        let Some(service) = named.services.get(&name) else { return };
+        let Some(service) = named.services.get(&name) else { continue };
         let built_in = || {
-            synced().any(|board| {
-                board.apiservices.get(&name).is_some_and(|service| service.maker == Maker::BuiltIn)
-            })
+            let mut boards = servers.iter().map(Knowledge::board).filter(|board| is_in_step(board));
+            boards.any(|board| board.apiservices.get(&name).is_some_and(|it| it.maker == Maker::BuiltIn))
         };
         if group.is_empty() || built_in() {
-            return;
+            continue;
         }
         for resource in resources(version) {
             let key = GroupVersionResource {
@@ -148,17 +150,35 @@ fn verdict(known: &Knowledge, servers: &[Knowledge], memory: &Memory) -> Gone {
                 gone.insert(key, proof);
             }
         }
-    });
+    }
     gone
 }
 
-/// The storage of a server; if it was never seen, that of all others whose storage was.
-fn storage<'a>(known: &'a Knowledge, servers: &'a [Knowledge]) -> Option<&'a str> {
-    if let Some(storage) = known.storage() {
-        return Some(storage);
+/// A server that may say what is gone.
+struct Witness<'a> {
+    board: &'a Custom,
+    document: Option<&'a Document>,
+    /// What it lists, by group, version and resource; it is asked for little of it, or for much.
+    listed: OnceCell<HashSet<(&'a str, &'a str, &'a str)>>,
+}
+
+impl<'a> Witness<'a> {
+    fn of(known: &'a Knowledge) -> Self {
+        Self { board: known.board(), document: known.document.as_deref(), listed: OnceCell::new() }
     }
-    let seen: BTreeSet<&str> = servers.iter().filter_map(Knowledge::storage).collect();
-    seen.first().copied().filter(|_| seen.len() == 1)
+
+    /// Whether it lists a resource, or for an empty one the group-version.
+    fn lists(&self, key: &GroupVersionResource) -> bool {
+        let listed = self.listed.get_or_init(|| {
+            let mut listed = HashSet::new();
+            for (group, version) in self.document.into_iter().flat_map(versions) {
+                let names = resources(version).chain([""]);
+                listed.extend(names.map(|name| (group, version.version.as_str(), name)));
+            }
+            listed
+        });
+        listed.contains(&(key.group.as_str(), key.version.as_str(), key.resource.as_str()))
+    }
 }
 
 /// A resource that may be gone.
@@ -177,27 +197,28 @@ impl Thing<'_> {
         self.named.definitions.get(&name).copied().filter(|_| self.service.of_definitions)
     }
 
-    fn proof(&self, witness: &Knowledge) -> Option<Proof> {
-        let board = witness.board();
-        if witness.document.as_ref().is_none_or(|document| lists(document, self.key)) {
-            return None;
-        }
-        let service = board.apiservices.get(self.name);
-        let lost_service = || {
-            let proven = service.is_none() && board.apiservices_until >= self.service.revision;
-            proven.then_some(Proof { lost: Lost::Service, revision: board.apiservices_until })
-        };
+    fn proof(&self, witness: &Witness<'_>) -> Option<Proof> {
+        // Last, for what is there is seen sooner by its registration.
+        self.registration_lost(witness.board)
+            .filter(|_| witness.document.is_some() && !witness.lists(self.key))
+    }
+
+    fn registration_lost(&self, board: &Custom) -> Option<Proof> {
         // Who has the group-version now decides what is in it.
-        if service.is_some_and(|service| service.maker != Maker::Definitions) {
+        let service = board.apiservices.get(self.name);
+        let is_another = service.is_some_and(|service| service.maker != Maker::Definitions);
+        if is_another || board.apiservices_until < self.service.revision {
             return None;
         }
+        let lost_service = Proof { lost: Lost::Service, revision: board.apiservices_until };
+        let lost_service = service.is_none().then_some(lost_service);
         let Some(seen) = self.definition() else {
-            return lost_service().filter(|_| self.service.aggregated);
+            return lost_service.filter(|_| self.service.aggregated);
         };
         let name = (self.key.group.clone(), self.key.resource.clone());
         let lost = !board.crds.contains_key(&name) && board.crds_until >= seen;
         let proof = Proof { lost: Lost::Definition, revision: board.crds_until };
-        lost.then_some(proof).or_else(lost_service)
+        lost.then_some(proof).or(lost_service)
     }
 
     /// Whether nothing was seen since that is later.
@@ -251,19 +272,10 @@ fn resources(version: &VersionDiscovery) -> impl Iterator<Item = &str> {
     version.resources.iter().map(|listed| listed.resource.as_str()).chain(none)
 }
 
-fn for_each_version(document: &Document, each: &mut dyn FnMut(&str, &VersionDiscovery)) {
-    for group in document.api.list.items.iter().chain(&document.apis.list.items) {
-        group.versions.iter().for_each(|version| each(group.name(), version));
-    }
-}
-
-fn lists(document: &Document, key: &GroupVersionResource) -> bool {
-    let groups = document.part(Tree::of_group(&key.group)).list.items.iter();
-    let mut versions = groups.filter(|group| group.name() == key.group).flat_map(|group| &group.versions);
-    versions.any(|version| {
-        version.version == key.version
-            && (key.resource.is_empty() || resources(version).any(|resource| resource == key.resource))
-    })
+/// Each group-version, with the name of its group.
+fn versions(document: &Document) -> impl Iterator<Item = (&str, &VersionDiscovery)> {
+    let groups = document.api.list.items.iter().chain(&document.apis.list.items);
+    groups.flat_map(|group| group.versions.iter().map(|version| (group.name(), &**version)))
 }
 
 // === impl Memory ===
@@ -320,10 +332,10 @@ impl Memory {
             definitions.extend(known.board().crds.keys().cloned());
             services.extend(known.board().apiservices.keys().cloned());
             let Some(document) = &known.document else { continue };
-            for_each_version(document, &mut |group, version| {
+            for (group, version) in versions(document) {
                 services.insert((group.to_owned(), version.version.clone()));
                 definitions.extend(resources(version).map(|name| (group.to_owned(), name.to_owned())));
-            });
+            }
         }
         self.0.retain(|storage, named| {
             named.definitions.retain(|name, _| definitions.contains(name));
@@ -338,9 +350,9 @@ impl Memory {
         let storage = known.storage().map(str::to_owned);
         let all = storage.as_ref().and_then(|storage| self.0.get(storage));
         if let (Some(all), Some(document)) = (all, &known.document) {
-            for_each_version(document, &mut |group, version| {
+            for (group, version) in versions(document) {
                 let name = (group.to_owned(), version.version.clone());
-                let Some(service) = all.services.get(&name) else { return };
+                let Some(service) = all.services.get(&name) else { continue };
                 named.services.insert(name, *service);
                 for resource in resources(version) {
                     let name = (group.to_owned(), resource.to_owned());
@@ -348,7 +360,7 @@ impl Memory {
                         named.definitions.insert(name, *revision);
                     }
                 }
-            });
+            }
         }
         Remembered { storage, named, gone: known.gone().clone() }
     }

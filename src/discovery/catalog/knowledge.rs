@@ -33,7 +33,7 @@ pub struct Knowledge {
     pub fetch: Fetch,
     /// What its informers said last.
     board: Arc<Custom>,
-    /// The storage that it has, or had when that was last seen.
+    /// The storage that the document is made of, if informers were in step since it was fetched.
     storage: Option<Arc<str>>,
     /// Of what it said last, what is gone.
     gone: Arc<Gone>,
@@ -84,16 +84,31 @@ impl Knowledge {
 
     /// Whether the other would make the same catalog.
     pub(super) fn shows_as(&self, other: &Self) -> bool {
-        let same_document = match (&self.document, &other.document) {
-            (Some(old), Some(new)) => Arc::ptr_eq(old, new) || old == new,
-            (None, None) => true,
-            _ => false,
-        };
-        same_document
+        (self.has_document_of(other) || self.document == other.document)
             && self.freshness() == other.freshness()
             && self.departed == other.departed
             && self.is_believed_in_documents() == other.is_believed_in_documents()
             && self.gone == other.gone
+    }
+
+    /// Whether the document is the same one in memory. Quick.
+    pub(super) fn has_document_of(&self, other: &Self) -> bool {
+        match (&self.document, &other.document) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the same conclusions are drawn from the other ([`ghosts::judge`]). Quick.
+    pub(super) fn judges_as(&self, other: &Self) -> bool {
+        self.has_document_of(other)
+            && Arc::ptr_eq(&self.board, &other.board)
+            && Arc::ptr_eq(&self.gone, &other.gone)
+            && self.storage == other.storage
+            && self.fetched_at == other.fetched_at
+            && self.freshness() == other.freshness()
+            && self.is_believed_in_documents() == other.is_believed_in_documents()
     }
 
     /// The document without what is gone ([`ghosts`]): what of it counts.
@@ -122,7 +137,7 @@ impl Knowledge {
         &self.board
     }
 
-    /// The storage that it has, or had when that was last seen.
+    /// The storage that the document is made of, if informers were in step since it was fetched.
     pub fn storage(&self) -> Option<&str> {
         self.storage.as_deref()
     }
@@ -143,7 +158,7 @@ impl Knowledge {
 
     /// Informers say this now.
     pub fn watched(&mut self, board: Arc<Custom>) {
-        if let Some(storage) = &board.storage
+        if let Some(storage) = board.storage.as_ref().filter(|_| board.synced)
             && self.storage.as_deref() != Some(storage)
         {
             self.storage = Some(storage.as_str().into());
@@ -162,9 +177,13 @@ impl Knowledge {
         self.lost || self.departed
     }
 
-    /// What is known of a server's name when another process answers to it: it may serve the same.
-    pub(super) fn of_somebody_else(self) -> Self {
+    /// What is known of a server when another process may answer in its place: it may serve the same. `elsewhere`, that
+    /// may be of another storage, where nothing is proven to be gone.
+    pub(super) fn of_somebody_else(self, elsewhere: bool) -> Self {
         let Self { document, departed, storage, gone, rest, fetched_at, .. } = self;
+        if elsewhere {
+            return Self { document, departed, fetched_at, ..Self::default() };
+        }
         Self { document, departed, storage, gone, rest, fetched_at, ..Self::default() }
     }
 
@@ -196,6 +215,9 @@ impl Knowledge {
         // It says so itself, now.
         self.gone = Arc::default();
         self.rest = None;
+        if !self.board.synced {
+            self.storage = None;
+        }
         self.fetches += 1;
         self.fetch = if settled { Fetch::Good } else { Fetch::Due };
     }

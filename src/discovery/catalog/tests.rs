@@ -1,7 +1,10 @@
 use http::Method;
 
 use super::{index::Index, *};
-use crate::api::{discovery::GroupDiscoveryList, request_info};
+use crate::{
+    api::{discovery::GroupDiscoveryList, gvr::GroupVersionResource, request_info},
+    servers::nowhere::server_at,
+};
 
 fn list(json: serde_json::Value) -> GroupDiscoveryList {
     let document = serde_json::json!({
@@ -146,4 +149,38 @@ fn doubt_makes_a_server_unknown_for_requests_and_leaves_documents_alone_until_a_
     known.fetched(None, true);
     known.fetch_failed();
     assert_eq!((known.freshness(), known.is_believed_in_documents()), (Freshness::Stale, false));
+}
+
+#[test]
+fn i8_nothing_is_gone_from_a_server_that_is_elsewhere_now() {
+    let widgets = list(serde_json::json!([{"metadata": {"name": "example.com"}, "versions": [
+        {"version": "v1", "resources": [{"resource": "widgets", "scope": "Cluster", "verbs": ["get"]}]}]}]));
+    let document = Arc::new(Document { apis: Part { list: widgets, etag: None }, ..Document::default() });
+    let gone = ghosts::Gone::from([(
+        GroupVersionResource {
+            group: "example.com".into(),
+            version: "v1".into(),
+            resource: "widgets".into(),
+        },
+        ghosts::Proof { lost: ghosts::Lost::Definition, revision: 9 },
+    )]);
+    let old = server_at("a", "192.0.2.1");
+    let book = Book::new(Fleet::new(vec![Arc::clone(&old)]));
+    let named = ghosts::Named {
+        definitions: [(("example.com".into(), "widgets".into()), 4)].into(),
+        services: [(
+            ("example.com".into(), "v1".into()),
+            ghosts::NamedService { revision: 5, of_definitions: true, aggregated: false },
+        )]
+        .into(),
+    };
+    book.books().recall(&old, document, Remembered { storage: Some("one".into()), named, gone });
+    let path = "/apis/example.com/v1/widgets/w";
+    let info = RequestInfo::parse(&Method::GET, path, path, None).unwrap();
+    assert!(book.catalog().ignorance_of(&info).is_empty(), "it had them, and they are gone");
+
+    let renamed = book.succeed(Fleet::new(vec![server_at("b", "192.0.2.1")]));
+    assert!(renamed.catalog().ignorance_of(&info).is_empty());
+    let moved = book.succeed(Fleet::new(vec![server_at("a", "192.0.2.2")]));
+    assert_eq!(moved.catalog().ignorance_of(&info), ServerSet::one(0), "it may be of another cluster");
 }

@@ -10,7 +10,7 @@ use crate::servers::{
     watched::{ApiService, Maker},
 };
 
-/// Keeps the server's board up to date, as long as the informers are there.
+/// Keeps the server's board up to date, as long as the informers are there. Without them it is not how things are now.
 pub(super) async fn publish(
     server: Arc<Server>,
     mut definitions: Seeing<Definition>,
@@ -27,6 +27,8 @@ pub(super) async fn publish(
             changed = services.changed() => changed,
         };
         if changed.is_err() {
+            let last = Custom::clone(&server.watched.custom());
+            server.watched.set_custom(Custom { synced: false, ..last });
             return;
         }
     }

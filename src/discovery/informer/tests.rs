@@ -13,20 +13,17 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use k8s_openapi::{api::coordination::v1::LeaseSpec, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::client::Body as KubeBody;
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 use tower::service_fn;
 
 use super::*;
 use crate::{
-    api::user::UserHeaders,
     body::{self, Body, BoxError},
     limits,
     servers::{
-        Pools,
-        health::{Health, Word},
-        pool::{self, Pool, Target, UpgradeTls, Upgrades},
+        health::Word,
+        nowhere::server,
         watched::{ApiService, Maker},
     },
 };
@@ -51,25 +48,6 @@ struct Stage {
     definitions: Seeing<Definition>,
     told: Arc<Mutex<Vec<&'static str>>>,
     _tasks: JoinSet<()>,
-}
-
-/// A server to which nobody ever connects.
-fn server(name: &str) -> Arc<Server> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let tls = Arc::new(tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth());
-    let target =
-        Target { host: "192.0.2.1".into(), port: 6443, server_name: "apiserver".try_into().unwrap() };
-    let observer: pool::Observer = Arc::new(|_| {});
-    let pool = || {
-        let settings = pool::Settings::default();
-        Pool::new(target.clone(), Arc::clone(&tls), settings, Arc::clone(&observer)).unwrap()
-    };
-    let upgrade = UpgradeTls { identity: Arc::clone(&tls), plain: Arc::clone(&tls) };
-    let upgrades = Upgrades::new(&target, upgrade, &pool::Settings::default(), &observer).unwrap();
-    let pools = Pools { identity: pool(), token: pool(), unproven: pool(), own: pool(), upgrades };
-    let health = Arc::new(Health::default());
-    Arc::new(Server::new(name.into(), target.authority(), UserHeaders::default(), health, pools))
 }
 
 fn body(pieces: Vec<Piece>) -> Body {
@@ -451,6 +429,24 @@ fn a_storage_is_known_by_its_core_apiservice_and_why_apiservices_are_there_by_th
     assert_eq!(without_core.storage.as_deref(), Some("apps"));
     let unsynced = custom::custom(&Seen { live: false, ..definitions }, &seen(&services));
     assert!(!unsynced.synced);
+}
+
+#[tokio::test]
+async fn informers_that_are_no_more_leave_a_board_that_proves_nothing_and_a_timer() {
+    let server = server("a");
+    let mut tasks = JoinSet::new();
+    let (definitions_tx, definitions) = watch::channel(Arc::new(seen(&[])));
+    let (services_tx, services) = watch::channel(Arc::new(seen(&[])));
+    tasks.spawn(custom::publish(Arc::clone(&server), definitions.clone(), services.clone()));
+    tasks.spawn(mode::keep(Arc::clone(&server), definitions, services));
+    server.watched.custom_changes().wait_for(|custom| custom.synced).await.unwrap();
+    server.watched.mode_changes().wait_for(|mode| *mode == Mode::Watch).await.unwrap();
+    // As if it had panicked.
+    drop(definitions_tx);
+    while tasks.join_next().await.is_some() {}
+    assert!(!server.watched.custom().synced);
+    assert_eq!(server.watched.mode(), Mode::Interval);
+    drop(services_tx);
 }
 
 fn lease(name: &str, holder: &str, renewed: i32) -> Lease {

@@ -37,7 +37,9 @@ impl Restless {
         let owed = self.whole_at.filter(|at| *at > now);
         self.whole_at = owed;
         if changed {
-            self.whole_at = Some(owed.unwrap_or(now) + CHANGE_INTERVAL);
+            // What callers are owed is fetched without an allowance, too, and must not be paid for long after.
+            let most = now + CHANGE_INTERVAL * CHANGES_AT_ONCE;
+            self.whole_at = Some((owed.unwrap_or(now) + CHANGE_INTERVAL).min(most));
         }
         if self.is_used_up(now) && !self.is_known {
             self.is_known = true;
@@ -105,5 +107,15 @@ mod tests {
         assert_eq!(restless.fetched(false, now), Some(News::Calm));
         assert_eq!(restless.fetched(true, now), None);
         assert!(restless.not_before().is_none_or(|at| at <= now));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_fetched_without_an_allowance_is_not_paid_for_long_after() {
+        let mut restless = Restless::default();
+        let now = Instant::now();
+        for _ in 0..10_000 {
+            restless.fetched(true, now);
+        }
+        assert!(restless.not_before().is_none_or(|at| at <= now + CHANGE_INTERVAL));
     }
 }

@@ -430,7 +430,8 @@ fn what_is_deleted_while_a_server_is_away_is_a_404_in_every_world_without_a_lag(
         for server in 0..SERVERS {
             world.happen(Event::Fetch(server));
         }
-        for event in [Event::Register(what), Event::Watch(0, 0), Event::Fetch(1), Event::Lose(1)] {
+        world.happen(Event::Register(what));
+        for event in [Event::Watch(0, 0), Event::Watch(1, 0), Event::Fetch(1), Event::Lose(1)] {
             world.happen(event);
         }
         assert_eq!(world.decide(wanted, 0), Decision::Peers(ServerSet::one(1), Reason::PeersServe), "{what}");

@@ -1,8 +1,9 @@
 //! What else makes us fetch, and a server that never tells the same twice.
 
+use kube_peer_proxy::api::gvr::GroupVersionResource;
 use kube_peer_proxy::discovery::catalog::Freshness::Fresh;
 use kube_peer_proxy::embedded::Recorded::{V1_32, V1_36};
-use kube_peer_proxy::embedded::{DiscoveryFault, ResourceSpec, Store};
+use kube_peer_proxy::embedded::{DiscoveryFault, ResourceSpec, RouteFault, Store};
 use kube_peer_proxy::ops::telemetry::LogFormat;
 
 use super::*;
@@ -95,4 +96,37 @@ async fn whoever_just_wrote_through_us_sees_it_in_the_next_answer() {
         delete(&client, &group).await;
         assert_eq!(versions(&client, &group).await, [""; 0]);
     }
+}
+
+#[tokio::test]
+async fn i8_a_denied_route_does_not_wait_behind_what_is_held_back() {
+    let cluster = Cluster::start(&[V1_32, V1_36]).await;
+    let proxy =
+        cluster.proxy().home("v136").watching().file("discoveryAuthorizationTtl", "10ms").start().await;
+    until_quiet(&proxy, "v136").await;
+    let server = cluster.server("v136");
+    server.faults().discovery(Some(DiscoveryFault::Changing));
+    let client = proxy.h2(As::Certificate(&PKI.admin)).await;
+    let held_back = async || proxy.metric("kube_peer_proxy_discovery_held_back_total", &["v136"]).await;
+    let before = async || {
+        assert_eq!(client.get_with("/apis", V2).await.status, 200);
+        pass(Duration::from_secs(1)).await;
+        held_back().await
+    };
+    for _ in 0..2 * limits::CHANGES_AT_ONCE {
+        if before().await > 0.0 {
+            break;
+        }
+    }
+    let waiting = held_back().await;
+    until("a fetch is held back", async || {
+        assert_eq!(client.get_with("/apis", V2).await.status, 200);
+        (held_back().await > waiting).then_some(())
+    })
+    .await;
+    let deployments =
+        GroupVersionResource { group: "apps".into(), version: "v1".into(), resource: "deployments".into() };
+    server.faults().missing(deployments, Some(RouteFault::PlainText));
+    client.get("/apis/apps/v1/namespaces/default/deployments").await;
+    assert!(syncs(&proxy, "v136", &["trigger=\"route-not-found\""]).await >= 1.0);
 }

@@ -54,6 +54,12 @@ fn board(until: u64) -> Custom {
     }
 }
 
+fn lists(document: &Document, key: &GroupVersionResource) -> bool {
+    let mut of =
+        versions(document).filter(|(group, version)| *group == key.group && version.version == key.version);
+    of.any(|(_, version)| key.resource.is_empty() || resources(version).any(|name| name == key.resource))
+}
+
 trait With {
     fn defines(self, group: &str, plural: &str, revision: u64) -> Self;
     fn registers(self, group: &str, version: &str, maker: Maker, revision: u64) -> Self;
@@ -321,21 +327,37 @@ fn a_server_that_left_is_judged_like_one_that_is_lost() {
 }
 
 #[test]
-fn a_server_whose_storage_was_never_seen_has_that_of_the_others_if_those_have_one() {
-    let unwatched = || {
-        let mut stage = Stage::new(&board(10).widgets(4), &[WIDGETS]);
-        stage.servers[AWAY] = Knowledge::default();
-        stage.fetch(AWAY, &[WIDGETS]).lose(AWAY).fetch(HERE, &[BUILT_IN]);
-        stage
-    };
-    let mut stage = unwatched();
-    stage.watch(HERE, board(20));
-    assert_eq!(stage.gone().len(), 1);
+fn i8_a_server_that_cannot_be_watched_may_have_a_storage_of_its_own() {
+    let mut stage = Stage::new(&board(10).widgets(4), &[WIDGETS]);
+    stage.servers[AWAY] = Knowledge::default();
+    stage.fetch(AWAY, &[WIDGETS]).lose(AWAY).watch(HERE, board(20)).fetch(HERE, &[BUILT_IN]);
+    assert!(stage.gone().is_empty());
+}
 
-    let mut stage = unwatched();
-    stage.servers.push(Knowledge::default());
-    stage.watch(2, Custom { storage: Some("two".into()), ..board(20) }).watch(HERE, board(20));
-    assert!(stage.gone().is_empty(), "it may be either");
+#[test]
+fn i8_what_a_server_listed_while_nobody_watched_it_may_have_been_made_anew() {
+    let mut stage = Stage::new(&board(10).widgets(4), &[WIDGETS]);
+    let silent = Custom { synced: false, ..board(10).widgets(4) };
+    stage.watch(AWAY, silent).fetch(AWAY, &[WIDGETS]).lose(AWAY);
+    // Deleted at 12, made anew at 30, of which only the other server knows.
+    stage.watch(HERE, board(20)).fetch(HERE, &[BUILT_IN]);
+    assert!(stage.gone().is_empty());
+    let remembered = stage.memory.of(&stage.servers[AWAY]);
+    assert_eq!(remembered.storage, None, "nor is it proven after a restart");
+    stage.watch(AWAY, board(40).widgets(30)).lose(AWAY);
+    assert!(stage.gone().is_empty(), "it was made at 30");
+    stage.watch(HERE, board(41));
+    assert_eq!(stage.gone().len(), 1);
+}
+
+#[test]
+fn i8_a_witness_that_lags_behind_the_last_sight_of_the_apiservice_proves_nothing() {
+    let mut stage = Stage::new(&board(10).widgets(4), &[WIDGETS]);
+    let moved = board(20).registers("example.com", "v1", Maker::Aggregation, 15);
+    stage.watch(AWAY, moved).fetch(AWAY, &[WIDGETS]).lose(AWAY);
+    let lags = board(20).registers("example.com", "v1", Maker::Definitions, 5);
+    stage.watch(HERE, Custom { apiservices_until: 12, ..lags }).fetch(HERE, &[BUILT_IN]);
+    assert!(stage.gone().is_empty(), "an extension server has it now");
 }
 
 #[test]

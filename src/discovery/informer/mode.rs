@@ -7,8 +7,8 @@ use tokio::{
     time::{self, Instant},
 };
 
+use super::{Seeing, Seen};
 use crate::{
-    discovery::informer::{Seeing, Seen},
     limits,
     servers::{Server, watched::Mode},
 };
@@ -26,7 +26,7 @@ enum Word {
 
 /// Keeps the mode of a server right, which begins as [`Mode::Watch`], as long as the informers are there. Each change is
 /// one line in the log.
-pub(in crate::discovery) async fn keep<A, B>(server: Arc<Server>, mut one: Seeing<A>, mut other: Seeing<B>) {
+pub(super) async fn keep<A, B>(server: Arc<Server>, mut one: Seeing<A>, mut other: Seeing<B>) {
     server.watched.set_mode(Mode::Watch);
     let mut away_since = Some(Instant::now());
     loop {
@@ -54,6 +54,7 @@ pub(in crate::discovery) async fn keep<A, B>(server: Arc<Server>, mut one: Seein
             }
         };
         if changed.is_err() {
+            change(&server, Mode::Interval, "its watches are gone");
             return;
         }
     }
