@@ -195,10 +195,11 @@ impl Keeper {
         for Kept { server, .. } in self.parting.drain(..) {
             let name = Arc::clone(&server.name);
             server.retire();
+            // Whoever made the list says why, and not every time.
             if self.kept.contains_key(&name) {
-                tracing::info!(server = %name, at = %server.authority, "no longer there, but elsewhere");
+                tracing::debug!(server = %name, at = %server.authority, "no longer there, but elsewhere");
             } else {
-                tracing::info!(server = %name, at = %server.authority, "forgotten");
+                tracing::debug!(server = %name, at = %server.authority, "forgotten");
                 self.witnesses.remove(&name);
                 self.metrics.forget(&name);
             }
