@@ -290,7 +290,7 @@ impl Keeper {
                 }
                 None => {}
             }
-            self.witnesses.add(&server.name, informers);
+            self.witnesses.add(server, informers);
         }
         Probe {
             server: Arc::clone(server),

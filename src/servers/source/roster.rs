@@ -8,8 +8,8 @@
 //!   renamed, and is forgotten at once.
 //! - A source that can't be asked changes nothing.
 //! - There is room for so many. Who is there goes before who departed, for where addresses rotate those of yesterday
-//!   would take the places of today's; then who is known before who is new, then who departed last, then the lesser
-//!   name.
+//!   would take the places of today's; of them who is named now before who was not asked for; then who is known before
+//!   who is new, then who departed last, then the lesser name.
 //! - Changes are published at most once in [`Settings::settle`], so that a server that comes and goes costs no more.
 //!
 //! Everything here is a function of what it is given; nothing is asked, no clock is read.
@@ -116,6 +116,8 @@ struct Found {
     holder: Option<Arc<str>>,
     /// Since when it is not there.
     departed: Option<Instant>,
+    /// The last look named it. A look at a part of the source departs nobody.
+    named: bool,
     /// Since when it is not named, not even as one that left.
     unnamed: Option<Instant>,
 }
@@ -209,8 +211,9 @@ impl Roster {
     /// Who is not among them is no longer named, if they are `all`.
     fn take(&mut self, sightings: Vec<Sighting>, all: bool, now: Instant) {
         let accepted = self.accept(sightings);
-        if all {
-            for found in self.found.values_mut() {
+        for found in self.found.values_mut() {
+            found.named = false;
+            if all {
                 found.departed.get_or_insert(now);
                 found.unnamed.get_or_insert(now);
             }
@@ -272,13 +275,15 @@ impl Roster {
     /// Lets go of whoever there is no room for; see the module.
     fn trim(&mut self, new: &BTreeSet<Arc<str>>) {
         let rank = |(name, found): (&Arc<str>, &Found)| {
-            (!found.is_live(), new.contains(name), found.departed.map(Reverse), Arc::clone(name))
+            let doubtful = found.is_live() && !found.named;
+            let departed = found.departed.map(Reverse);
+            (!found.is_live(), doubtful, new.contains(name), departed, Arc::clone(name))
         };
         let mut own: Vec<_> = self.own().map(rank).collect();
         own.sort();
         for (.., name) in own.into_iter().skip(self.most_own()) {
             let gone = self.found.remove(&name);
-            if gone.is_some_and(|gone| gone.unnamed.is_none()) {
+            if gone.is_some_and(|gone| gone.named) {
                 self.turned_away.push(Refused::new(&name, Reason::TooMany));
             }
         }
@@ -361,6 +366,7 @@ impl Found {
             address: sighting.address(),
             holder: sighting.holder().cloned(),
             departed,
+            named: true,
             unnamed: None,
         }
     }

@@ -113,6 +113,25 @@ async fn what_servers_of_the_source_have_in_common_can_change() {
     assert_eq!(admin.get(WIDGETS).await.status, 200);
 }
 
+#[tokio::test]
+async fn of_a_server_that_is_forgotten_no_file_is_left() {
+    let mut town = Town::with("cp1").await;
+    town.add_leased("cp2").await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display().to_string();
+    let proxy = proxy(&town, LOOPBACK_ONLY).flags(|args| args.discovery_cache_dir = Some(path)).start().await;
+    let files = || {
+        let all = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let all = all.filter_map(|name| name.into_string().ok()).filter(|name| !name.starts_with('.'));
+        all.collect::<std::collections::BTreeSet<_>>()
+    };
+    eventually("both have one", || files().len() == 2).await;
+    set(&proxy, "peerAllowedCidrs", "[127.9.0.0/24]").await;
+    assert_eq!(names(&proxy), ["cp1"]);
+    eventually("one of them is gone", || files().len() == 1).await;
+    assert!(files().iter().all(|name| name.contains("cp1")));
+}
+
 /// It is known that it moved, and not yet told, when something else is reloaded.
 #[tokio::test]
 async fn a_server_that_moves_just_before_a_reload_is_not_looked_for_where_it_was() {
