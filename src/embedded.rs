@@ -64,7 +64,8 @@ mod websocket;
 
 pub use auth::user;
 pub use builder::{BOOKMARK_INTERVAL, Builder, MAX_STREAMS};
-pub use discovery::{Discovery, Tree};
+pub use discovery::Discovery;
+pub use document::Tree;
 pub use faults::{DiscoveryFault, Faults, ListFault, OpenApiFault, RouteFault, UpgradeScript, WatchFault};
 pub use forms::Forms;
 pub use log::{Farewell, LoggedRequest, LoggedTunnel, REMEMBERED, RequestLog};

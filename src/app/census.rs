@@ -18,23 +18,32 @@ use crate::{
     discovery::informer::{Informers, Seeing},
     limits,
     metrics::Metrics,
-    servers::source::{
-        allowed::Allowed,
-        dns::{Answer, Dns},
-        endpoint_slices,
-        leases::{Clock, Leases},
-        registrar::Registrar,
-        roster::{Change, Members, Settings},
-        sighting::{Address, Reading, Sightings},
+    servers::{
+        Server,
+        health::Health,
+        source::{
+            allowed::Allowed,
+            dns::{Answer, Dns},
+            endpoint_slices,
+            leases::{Clock, Leases},
+            registrar::Registrar,
+            roster::{Change, Members, Settings},
+            sighting::{Address, Reading, Sightings},
+        },
     },
 };
 
-/// What the configured servers' informers see of leases and endpoint slices, by the servers' names.
+/// What the servers' informers see of leases and endpoint slices, by the servers' names.
 #[derive(Clone, Default)]
 pub(super) struct Witnesses {
-    informers: Arc<Mutex<BTreeMap<Arc<str>, Informers>>>,
+    informers: Arc<Mutex<BTreeMap<Arc<str>, Witness>>>,
     /// One of them saw something new.
     news: Arc<Notify>,
+}
+
+struct Witness {
+    health: Arc<Health>,
+    informers: Informers,
 }
 
 /// Looks at the source.
@@ -64,8 +73,9 @@ enum Source {
 // === impl Witnesses ===
 
 impl Witnesses {
-    pub(super) fn add(&self, server: &Arc<str>, informers: Informers) {
-        self.lock().insert(Arc::clone(server), informers);
+    pub(super) fn add(&self, server: &Server, informers: Informers) {
+        let health = Arc::clone(&server.health);
+        self.lock().insert(Arc::clone(&server.name), Witness { health, informers });
     }
 
     pub(super) fn remove(&self, server: &Arc<str>) {
@@ -89,14 +99,19 @@ impl Witnesses {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<str>, Informers>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<str>, Witness>> {
         self.informers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What somebody reads out of the first informers, in the order of names, that are up to date; without any nothing
-    /// is known.
-    fn read(&self, read: impl FnMut(&Informers) -> Option<Reading>) -> Reading {
-        self.lock().values().find_map(read).unwrap_or_else(Reading::unknown)
+    /// is known. Those of servers that are not ready come last: one that is cut off from its etcd keeps watches open,
+    /// and nothing new is in them.
+    fn read(&self, mut read: impl FnMut(&Informers) -> Option<Reading>) -> Reading {
+        let witnesses = self.lock();
+        let (ready, others): (Vec<_>, Vec<_>) =
+            witnesses.values().partition(|witness| witness.health.is_ready());
+        let mut all = ready.into_iter().chain(others);
+        all.find_map(|witness| read(&witness.informers)).unwrap_or_else(Reading::unknown)
     }
 }
 

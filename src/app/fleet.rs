@@ -195,10 +195,11 @@ impl Keeper {
         for Kept { server, .. } in self.parting.drain(..) {
             let name = Arc::clone(&server.name);
             server.retire();
+            // Whoever made the list says why, and not every time.
             if self.kept.contains_key(&name) {
-                tracing::info!(server = %name, at = %server.authority, "no longer there, but elsewhere");
+                tracing::debug!(server = %name, at = %server.authority, "no longer there, but elsewhere");
             } else {
-                tracing::info!(server = %name, at = %server.authority, "forgotten");
+                tracing::debug!(server = %name, at = %server.authority, "forgotten");
                 self.witnesses.remove(&name);
                 self.metrics.forget(&name);
             }
@@ -289,7 +290,7 @@ impl Keeper {
                 }
                 None => {}
             }
-            self.witnesses.add(&server.name, informers);
+            self.witnesses.add(server, informers);
         }
         Probe {
             server: Arc::clone(server),

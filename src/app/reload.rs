@@ -44,7 +44,7 @@ use crate::{
 };
 
 /// Settings that can change while we run, by their keys in the file. All others take a restart.
-const RELOADABLE: [&str; 26] = [
+const RELOADABLE: [&str; 30] = [
     "tlsCertFile",
     "tlsPrivateKeyFile",
     "tlsMinVersion",
@@ -63,6 +63,10 @@ const RELOADABLE: [&str; 26] = [
     "home",
     "homePreference",
     "peerAllowedCidrs",
+    "peerCaFile",
+    "peerServerName",
+    "proxyClientCertFile",
+    "proxyClientKeyFile",
     "forgetAfter",
     "reroute",
     "merge",
@@ -286,7 +290,11 @@ impl Reload {
             bail!("{fixed}: takes a restart");
         }
         let proxy = self.proxy.load_full();
-        let other_servers = changes.iter().any(is_about_servers);
+        // Those of the source that there is room for beside the new configuration's.
+        let everybody = with_members(&loaded, &self.census.members_with(&loaded.config))?;
+        let prepared = self.keeper.prepare(&everybody, Some(&self.everybody.config))?;
+        // What the source said and nobody heard yet counts from now on, too.
+        let other_servers = changes.iter().any(is_about_servers) || !prepared.is_of(&proxy.fleet);
         // Requests under the new policy may still go to the servers before, and to those that left then.
         let mut leaving = self.keeper.headers_of_leaving();
         if other_servers {
@@ -294,9 +302,6 @@ impl Reload {
         }
         let policy = policy::policy(&loaded, &leaving, proxy.policy.load().generation + 1)?;
         let tls = policy::serving(&loaded, &policy)?;
-        // Those of the source that there is room for beside the new configuration's.
-        let everybody = with_members(&loaded, &self.census.members_with(&loaded.config))?;
-        let prepared = self.keeper.prepare(&everybody, Some(&self.everybody.config))?;
         let rekeyed = self.rekeyed(&everybody, &prepared)?;
 
         // In this order: whose CA is gone is nobody at once, and can't resume a session either.

@@ -6,8 +6,8 @@
 //!
 //! One [`file`](File) for each server. It is written whole under another name, brought to the disk and renamed, so that
 //! there is an old one or a new one at any time. A file that is not what it should be is left out with a warning, and
-//! overwritten when its server was heard. Files of servers that we do not know are left alone: they may be another
-//! proxy's.
+//! overwritten when its server was heard. That of a server that we forget goes with it. Files of servers that we never
+//! knew are left alone: they may be another proxy's.
 
 use std::{
     collections::HashMap,
@@ -137,6 +137,14 @@ impl Cache {
         self.hold(server, authority, document, remembered);
         self.metrics.wrote(server, "ok");
         Ok(())
+    }
+
+    /// A server was forgotten. Where each newcomer has another name, their files would be more and more.
+    fn remove(&self, server: &str) {
+        let path = self.path(server);
+        if let Err(error) = std::fs::remove_file(&path) {
+            tracing::debug!(server, file = %path.display(), %error, "a file of the discovery cache stays");
+        }
     }
 
     /// Whether a server's file has this very document, and all that is to be remembered with it.

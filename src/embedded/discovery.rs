@@ -5,21 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::document::{Document, Lookup, group_name};
+use super::document::{Document, Lookup, Tree, group_name};
 use super::legacy::StorageVersions;
 use super::openapi::Specs;
 use super::registered::{Addition, Extensions};
 use super::resource_spec::ResourceSpec;
 use super::store::Store;
-
-/// The two trees of discovery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Tree {
-    /// `/api`: the core group.
-    Api,
-    /// `/apis`: every other group.
-    Apis,
-}
 
 /// A handle on what one server serves; changes are seen by the next request.
 #[derive(Clone, Debug)]

@@ -7,6 +7,15 @@ use sha2::{Digest, Sha512};
 use super::answer::{self, Answer};
 use crate::body;
 
+/// The two trees of discovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tree {
+    /// `/api`: the core group.
+    Api,
+    /// `/apis`: every other group.
+    Apis,
+}
+
 /// One tree with what is derived from it.
 #[derive(Debug)]
 pub(super) struct Document {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::sync::watch;
 
-use super::discovery::Tree;
+use super::document::Tree;
 use crate::api::gvr::GroupVersionResource;
 
 /// How `/api` and `/apis` are to go wrong.

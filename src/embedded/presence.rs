@@ -12,7 +12,6 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::answer::Refusal;
-use super::shared::Shared;
 use super::store::{Key, Scope, Store};
 
 /// How often an identity Lease is renewed.
@@ -34,39 +33,46 @@ pub(super) struct Presence {
     pub(super) endpoint_slice: bool,
 }
 
-/// Makes a server known as it starts; the task, if there is one, has to run while the server does.
-pub(super) fn appear(server: &Arc<Shared>) -> Option<impl Future<Output = ()> + Send + use<>> {
-    let presence = &server.presence;
-    if presence.endpoint_slice {
-        join(&server.store, server.address());
-    }
-    let hostname = presence.hostname.clone()?;
-    let name = identity(&hostname);
-    let holder = format!("{name}_{}", uuid::Uuid::new_v4());
-    let key = lease_key(name);
-    if presence.fresh {
-        // Most often there is none.
-        let _ = server.store.delete(&key, |_| Ok(()), false);
-    }
-    let lease = lease(&hostname, &holder, presence.advertise.then(|| server.address()));
-    hold(&server.store, &key, &lease);
-    let server = Arc::clone(server);
-    Some(async move {
-        loop {
-            tokio::time::sleep(server.presence.renewal).await;
-            hold(&server.store, &key, &lease);
-        }
-    })
-}
+// === impl Presence ===
 
-/// Takes back what [`appear`] said.
-pub(super) fn leave(server: &Shared) {
-    if let Some(hostname) = &server.presence.hostname {
-        // Somebody else may have deleted it.
-        let _ = server.store.delete(&lease_key(identity(hostname)), |_| Ok(()), false);
+impl Presence {
+    /// Makes a server known as it starts; the task, if there is one, has to run while the server does.
+    pub(super) fn appear(
+        &self,
+        store: &Arc<Store>,
+        address: SocketAddr,
+    ) -> Option<impl Future<Output = ()> + Send + use<>> {
+        if self.endpoint_slice {
+            join(store, address);
+        }
+        let hostname = self.hostname.as_deref()?;
+        let name = identity(hostname);
+        let holder = format!("{name}_{}", uuid::Uuid::new_v4());
+        let key = lease_key(name);
+        if self.fresh {
+            // Most often there is none.
+            let _ = store.delete(&key, |_| Ok(()), false);
+        }
+        let lease = lease(hostname, &holder, self.advertise.then_some(address));
+        hold(store, &key, &lease);
+        let (store, renewal) = (Arc::clone(store), self.renewal);
+        Some(async move {
+            loop {
+                tokio::time::sleep(renewal).await;
+                hold(&store, &key, &lease);
+            }
+        })
     }
-    if server.presence.endpoint_slice {
-        part(&server.store, server.address());
+
+    /// Takes back what [`Self::appear`] said.
+    pub(super) fn leave(&self, store: &Store, address: SocketAddr) {
+        if let Some(hostname) = &self.hostname {
+            // Somebody else may have deleted it.
+            let _ = store.delete(&lease_key(identity(hostname)), |_| Ok(()), false);
+        }
+        if self.endpoint_slice {
+            part(store, address);
+        }
     }
 }
 

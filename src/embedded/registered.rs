@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::discovery::Tree;
-use super::document::{Document, group_name};
+use super::document::{Document, Tree, group_name};
 use super::resource_spec::ResourceSpec;
 use super::store::Registered;
 

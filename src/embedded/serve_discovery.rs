@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode, header};
 
 use super::accept::Form;
 use super::answer::{self, Answer, Refusal};
-use super::discovery::Tree;
+use super::document::Tree;
 use super::faults::DiscoveryFault;
 use super::legacy;
 use super::registered::Addition;

@@ -16,7 +16,6 @@ use super::faults::Faults;
 use super::forms::Forms;
 use super::log::RequestLog;
 use super::port::Port;
-use super::presence;
 use super::shared::Shared;
 use super::store::Store;
 
@@ -127,7 +126,7 @@ impl RunningServer {
     /// Comes back when all are gone, or after `within`; what is open then is dropped.
     pub async fn shut_down(&self, within: Duration) {
         end(&self.renewing).await;
-        presence::leave(&self.shared);
+        self.shared.presence.leave(&self.shared.store, self.addr());
         self.close_port().await;
         self.send_goaway();
         self.wait_for_connections(within, |open| *open == 0).await;
@@ -154,7 +153,8 @@ impl RunningServer {
         let failed = |error| StartError::Bind(self.shared.id.clone(), self.addr(), error);
         let listener = self.port.listen().map_err(failed)?;
         *self.accepting.lock().await = Some(tokio::spawn(accept(Arc::clone(&self.shared), listener)));
-        *self.renewing.lock().await = presence::appear(&self.shared).map(tokio::spawn);
+        let Shared { presence, store, .. } = &*self.shared;
+        *self.renewing.lock().await = presence.appear(store, self.addr()).map(tokio::spawn);
         Ok(())
     }
 

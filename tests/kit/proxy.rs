@@ -167,7 +167,9 @@ impl ProxyBuilder {
         // A file of its own, so that who may call can change and who is called does not.
         std::fs::copy(path("ca.crt"), path("clients.crt")).unwrap();
         args.client_ca_file = Some(path("clients.crt"));
-        args.peer_ca_file = Some(path("ca.crt"));
+        if !self.file.contains_key("peerCaFile") {
+            args.peer_ca_file = Some(path("ca.crt"));
+        }
         args.proxy_client_cert_file = Some(path("front-proxy-client.crt"));
         args.proxy_client_key_file = Some(path("front-proxy-client.key"));
         if !self.listed {

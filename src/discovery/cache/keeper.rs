@@ -74,9 +74,15 @@ impl Keeper {
             self.book = latest;
         }
         let catalog = self.book.catalog();
-        // Who was forgotten is not written any more.
+        // Who was forgotten is not written any more, and the next run does not hear of him.
         self.kept.retain(|name, _| catalog.fleet.position(name).is_some());
-        self.cache.held().retain(|name, _| catalog.fleet.position(name).is_some());
+        let is_forgotten = |name: &Arc<str>, _: &mut _| catalog.fleet.position(name).is_none();
+        let forgotten: Vec<_> = self.cache.held().extract_if(is_forgotten).map(|(name, _)| name).collect();
+        if !forgotten.is_empty() {
+            let cache = self.cache.clone();
+            // One that panicked leaves files behind, no more.
+            let _ = spawn_blocking(move || forgotten.iter().for_each(|name| cache.remove(name))).await;
+        }
         let mut rest = None;
         for (number, (server, known)) in catalog.fleet.iter().zip(&catalog.servers).enumerate() {
             // What is gone may be found out later, of a server that is away.

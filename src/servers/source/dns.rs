@@ -307,7 +307,12 @@ impl fmt::Debug for Dns {
     }
 }
 
-fn reading(each: Vec<Result<Sighting, Refused>>, all: bool) -> Reading {
+fn reading(mut each: Vec<Result<Sighting, Refused>>, all: bool) -> Reading {
+    let left_out = each.len().saturating_sub(limits::MAX_SOURCE_ENTRIES);
+    each.truncate(limits::MAX_SOURCE_ENTRIES);
+    if left_out > 0 {
+        each.push(Err(Refused::new(&format!("{left_out} more addresses"), Reason::TooMany)));
+    }
     let Reading { sightings, refused } = Reading::all(each);
     let sightings = match sightings {
         Sightings::All(some) if !all => Sightings::Some(some),

@@ -7,12 +7,14 @@
 //! - An address that another server has by now leads to that one: if the former one is not named as being there, it was
 //!   renamed, and is forgotten at once.
 //! - A source that can't be asked changes nothing.
-//! - There is room for so many. Who is known goes before who is new, then who is there before who departed, then the
-//!   lesser name.
+//! - There is room for so many. Who is there goes before who departed, for where addresses rotate those of yesterday
+//!   would take the places of today's; of them who is named now before who was not asked for; then who is known before
+//!   who is new, then who departed last, then the lesser name.
 //! - Changes are published at most once in [`Settings::settle`], so that a server that comes and goes costs no more.
 //!
 //! Everything here is a function of what it is given; nothing is asked, no clock is read.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -112,7 +114,10 @@ struct Found {
     ip: IpAddr,
     address: Address,
     holder: Option<Arc<str>>,
-    live: bool,
+    /// Since when it is not there.
+    departed: Option<Instant>,
+    /// The last look named it. A look at a part of the source departs nobody.
+    named: bool,
     /// Since when it is not named, not even as one that left.
     unnamed: Option<Instant>,
 }
@@ -167,9 +172,9 @@ impl Roster {
         self.settings = settings;
         self.fix(fixed);
         let gone = |name: &Arc<str>| before.contains(name) && !self.fixed.contains_key(name);
-        self.found.retain(|name, found| allowed.permits(found.ip) && (found.live || !gone(name)));
+        self.found.retain(|name, found| allowed.permits(found.ip) && (found.is_live() || !gone(name)));
         self.forget(now);
-        self.trim();
+        self.trim(&BTreeSet::new());
         self.publish(now, true)
     }
 
@@ -177,8 +182,8 @@ impl Roster {
     pub fn update(&mut self, sightings: Sightings, now: Instant) -> Option<Change> {
         self.turned_away.clear();
         match sightings {
-            Sightings::All(all) => self.take(all, Some(now)),
-            Sightings::Some(some) => self.take(some, None),
+            Sightings::All(all) => self.take(all, true, now),
+            Sightings::Some(some) => self.take(some, false, now),
             Sightings::Unknown => {}
         }
         self.tick(now)
@@ -203,37 +208,30 @@ impl Roster {
         self.fixed_addresses = self.fixed.values().cloned().collect();
     }
 
-    /// Who is not among them is no longer named since `unnamed`, if that is known.
-    fn take(&mut self, sightings: Vec<Sighting>, unnamed: Option<Instant>) {
+    /// Who is not among them is no longer named, if they are `all`.
+    fn take(&mut self, sightings: Vec<Sighting>, all: bool, now: Instant) {
         let accepted = self.accept(sightings);
-        if let Some(now) = unnamed {
-            for found in self.found.values_mut() {
-                found.live = false;
+        for found in self.found.values_mut() {
+            found.named = false;
+            if all {
+                found.departed.get_or_insert(now);
                 found.unnamed.get_or_insert(now);
             }
         }
         let holders: BTreeMap<_, _> =
             accepted.iter().map(|sighting| (sighting.address(), Arc::clone(sighting.name()))).collect();
         self.found.retain(|name, found| holders.get(&found.address).is_none_or(|holder| holder == name));
-        let (known, new): (Vec<_>, Vec<_>) =
-            accepted.into_iter().partition(|sighting| self.found.contains_key(sighting.name()));
-        for sighting in known {
-            self.found.insert(Arc::clone(sighting.name()), Found::from(&sighting));
-        }
-        let mut room = self.room();
-        for sighting in new {
-            let found = Found::from(&sighting);
-            let free = self.is_fixed(sighting.name(), &found.address);
-            match room.checked_sub(usize::from(!free)) {
-                Some(left) => {
-                    room = left;
-                    self.found.insert(Arc::clone(sighting.name()), found);
-                }
-                None => self.turned_away.push(Refused::new(sighting.name(), Reason::TooMany)),
+        let mut new = BTreeSet::new();
+        for sighting in accepted {
+            let known = self.found.get(sighting.name());
+            if known.is_none() {
+                new.insert(Arc::clone(sighting.name()));
             }
+            let departed = known.and_then(|known| known.departed).unwrap_or(now);
+            let found = Found::new(&sighting, (!sighting.is_live()).then_some(departed));
+            self.found.insert(Arc::clone(sighting.name()), found);
         }
-        // Who was known under a configured server's address and moved away from it needs room of his own.
-        self.trim();
+        self.trim(&new);
     }
 
     /// One sighting for each name and each address: those first that are there, then by name.
@@ -274,18 +272,20 @@ impl Roster {
         self.settings.most.saturating_sub(self.fixed.len())
     }
 
-    /// For how many more of them there is room.
-    fn room(&self) -> usize {
-        self.most_own().saturating_sub(self.own().count())
-    }
-
-    /// Lets go of whoever there is no room for: those first who departed, then the greatest names.
-    fn trim(&mut self) {
-        let mut own: Vec<_> = self.own().map(|(name, found)| (!found.live, Arc::clone(name))).collect();
+    /// Lets go of whoever there is no room for; see the module.
+    fn trim(&mut self, new: &BTreeSet<Arc<str>>) {
+        let rank = |(name, found): (&Arc<str>, &Found)| {
+            let doubtful = found.is_live() && !found.named;
+            let departed = found.departed.map(Reverse);
+            (!found.is_live(), doubtful, new.contains(name), departed, Arc::clone(name))
+        };
+        let mut own: Vec<_> = self.own().map(rank).collect();
         own.sort();
-        for (_, name) in own.into_iter().skip(self.most_own()) {
-            self.found.remove(&name);
-            self.turned_away.push(Refused::new(&name, Reason::TooMany));
+        for (.., name) in own.into_iter().skip(self.most_own()) {
+            let gone = self.found.remove(&name);
+            if gone.is_some_and(|gone| gone.named) {
+                self.turned_away.push(Refused::new(&name, Reason::TooMany));
+            }
         }
     }
 
@@ -304,7 +304,7 @@ impl Roster {
             (Arc::clone(name), Member { address: address.clone(), state: State::Static, holder })
         });
         let own = self.own().map(|(name, found)| {
-            let state = if found.live { State::Seen } else { State::Departed };
+            let state = if found.is_live() { State::Seen } else { State::Departed };
             let (address, holder) = (found.address.clone(), found.holder.clone());
             (Arc::clone(name), Member { address, state, holder })
         });
@@ -359,14 +359,19 @@ fn news(old: &Members, new: &Members) -> Vec<(Arc<str>, News)> {
 
 // === impl Found ===
 
-impl From<&Sighting> for Found {
-    fn from(sighting: &Sighting) -> Self {
+impl Found {
+    fn new(sighting: &Sighting, departed: Option<Instant>) -> Self {
         Self {
             ip: sighting.ip(),
             address: sighting.address(),
             holder: sighting.holder().cloned(),
-            live: sighting.is_live(),
+            departed,
+            named: true,
             unnamed: None,
         }
+    }
+
+    fn is_live(&self) -> bool {
+        self.departed.is_none()
     }
 }

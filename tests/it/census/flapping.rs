@@ -55,6 +55,25 @@ async fn a_server_that_comes_and_goes_all_the_time_costs_little_and_keeps_its_co
 }
 
 #[tokio::test]
+async fn a_server_that_moves_all_the_time_is_told_of_once() {
+    const MOVES: usize = 4;
+    let logs = Capture::start("info", LogFormat::Json);
+    let town = Town::with("cp1").await;
+    let clerk = town.clerk().await;
+    clerk.create(LEASES, &lease("one", "cp2", "127.1.1.1:1", 0)).await;
+    let proxy = town.proxy("leases", "cp1", "cp1").unready().start().await;
+    for number in 1..=MOVES {
+        let at = format!("127.1.1.{number}:1");
+        let annotations = json!({ "kubernetes.io/peer-advertise-address": at });
+        clerk.patch(&format!("{LEASES}/one"), &json!({ "metadata": { "annotations": annotations } })).await;
+        eventually("it moved", || names(&proxy).len() == 2 && the(&proxy, "cp2").authority == at).await;
+    }
+    let text = logs.text();
+    let told = text.lines().filter(|line| line.contains("elsewhere") || line.contains("another address"));
+    assert_eq!(told.count(), 1, "{text}");
+}
+
+#[tokio::test]
 async fn who_asks_others_notices_nothing_of_one_that_comes_and_goes() {
     let mut town = Town::with("cp1").await;
     town.add_leased("cp2").await;

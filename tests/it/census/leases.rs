@@ -54,6 +54,19 @@ async fn i8_what_a_peer_of_the_source_serves_is_no_404_before_the_source_was_hea
     assert_eq!(admin.get("/apis/nobody.example/v1/things").await.status, 404);
 }
 
+/// It is as if it were cut off from its etcd: its watches are open, and nothing new is in them.
+#[tokio::test]
+async fn a_server_that_is_not_ready_is_not_asked_first_who_the_others_are() {
+    let mut town = Town::with("cp2").await;
+    let cut_off = Server::builder("cp1").version(V1_32).pki(&PKI).store(Store::new());
+    let cut_off = cut_off.start(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    cut_off.faults().ready(false);
+    let proxy = town.proxy("leases", "cp2", "cp2").server("cp1", cut_off.addr()).unready().start().await;
+    eventually("cp1 said that it is not ready", || !the(&proxy, "cp1").health.is_ready()).await;
+    town.add_leased("cp3").await;
+    eventually("cp3 is there", || names(&proxy) == ["cp1", "cp2", "cp3"]).await;
+}
+
 #[tokio::test]
 async fn i6_sidecars_of_different_homes_name_servers_alike_and_give_the_same_document() {
     let mut town = Town::with("cp1").await;

@@ -7,6 +7,8 @@ use kube_peer_proxy::servers::source::MAX_SERVERS;
 use super::*;
 use crate::kit::DEADLINE;
 
+const LOOPBACK_ONLY: &str = "[127.0.0.0/8]";
+
 /// Its servers are in its file, so that they can change.
 fn proxy(town: &Town, peers: &str) -> ProxyBuilder {
     ProxyBuilder::new()
@@ -93,6 +95,64 @@ async fn i11_who_is_outside_of_narrower_ranges_is_forgotten_at_once_and_back_in_
     set(&proxy, "peerAllowedCidrs", "[127.0.0.0/24, 127.9.0.0/24]").await;
     until_it_is(&proxy, "far", Fresh).await;
     assert_eq!(admin.get(WIDGETS).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_servers_of_the_source_have_in_common_can_change() {
+    let mut town = Town::with("cp1").await;
+    town.add_leased("cp2").await;
+    let proxy = proxy(&town, LOOPBACK_ONLY).file("peerCaFile", "ca.crt").start().await;
+    let admin = admin(&proxy).await;
+    let before = the(&proxy, "cp2");
+    std::fs::copy(proxy.file("ca.crt"), proxy.file("other.crt")).unwrap();
+    set(&proxy, "peerCaFile", "other.crt").await;
+    assert!(Arc::ptr_eq(&before, &the(&proxy, "cp2")), "the same server, and the same certificates in it");
+    set(&proxy, "peerServerName", "localhost").await;
+    assert!(!Arc::ptr_eq(&before, &the(&proxy, "cp2")), "whoever was trusted before may be another");
+    until_it_is(&proxy, "cp2", Fresh).await;
+    assert_eq!(admin.get(WIDGETS).await.status, 200);
+}
+
+#[tokio::test]
+async fn of_a_server_that_is_forgotten_no_file_is_left() {
+    let mut town = Town::with("cp1").await;
+    town.add_leased("cp2").await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display().to_string();
+    let proxy = proxy(&town, LOOPBACK_ONLY).flags(|args| args.discovery_cache_dir = Some(path)).start().await;
+    let files = || {
+        let all = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let all = all.filter_map(|name| name.into_string().ok()).filter(|name| !name.starts_with('.'));
+        all.collect::<std::collections::BTreeSet<_>>()
+    };
+    eventually("both have one", || files().len() == 2).await;
+    set(&proxy, "peerAllowedCidrs", "[127.9.0.0/24]").await;
+    assert_eq!(names(&proxy), ["cp1"]);
+    eventually("one of them is gone", || files().len() == 1).await;
+    assert!(files().iter().all(|name| name.contains("cp1")));
+}
+
+/// It is known that it moved, and not yet told, when something else is reloaded.
+#[tokio::test]
+async fn a_server_that_moves_just_before_a_reload_is_not_looked_for_where_it_was() {
+    let town = Town::with("cp1").await;
+    let clerk = town.clerk().await;
+    clerk.create(LEASES, &lease("one", "cp2", "127.1.1.1:1", 0)).await;
+    let proxy = proxy(&town, LOOPBACK_ONLY).unready().start().await;
+    eventually("cp2 is there", || names(&proxy) == ["cp1", "cp2"]).await;
+    let path = format!("{LEASES}/one");
+    let moves = async |to: &str| {
+        let annotations = json!({ "kubernetes.io/peer-advertise-address": to });
+        clerk.patch(&path, &json!({ "metadata": { "annotations": annotations } })).await;
+    };
+    moves("127.1.1.2:1").await;
+    eventually("it moved", || the(&proxy, "cp2").authority == "127.1.1.2:1").await;
+    moves("127.1.1.3:1").await;
+    clerk.create(LEASES, &lease("bad", "bad", "10.9.9.9:1", 0)).await;
+    until("both were read", async || (refused(&proxy, "leases", "not-allowed").await > 0.0).then_some(()))
+        .await;
+    set(&proxy, "requestTimeout", "70s").await;
+    eventually("it is where it is now", || the(&proxy, "cp2").authority == "127.1.1.3:1").await;
 }
 
 /// Whoever there is no room for any more goes, and not the proxy.

@@ -196,3 +196,16 @@ async fn srv_records_lead_to_servers_with_the_targets_names() {
     tell(&zone, "_https._tcp.example.", RecordType::SRV, Say::Code(ResponseCode::NXDomain));
     assert_eq!(all(&dns.ask(&allowed()).await), [""; 0]);
 }
+
+#[test]
+fn of_an_endless_answer_only_so_much_is_read() {
+    let ip = |n: u32| Ipv4Addr::from_bits(0x0a00_0000 + n).into();
+    let most = u32::try_from(limits::MAX_SOURCE_ENTRIES).unwrap();
+    let each = |number: u32| {
+        (0..number).map(|n| Sighting::by_address(ip(n), 1, &allowed()).map_err(|_| unreachable!()))
+    };
+    assert_eq!(reading(each(most).collect(), true).refused, []);
+    let Reading { sightings, refused } = reading(each(26 * most).collect(), true);
+    assert!(matches!(sightings, Sightings::All(all) if all.len() == limits::MAX_SOURCE_ENTRIES));
+    assert_eq!(refused, [Refused::new("250000 more addresses", Reason::TooMany)]);
+}

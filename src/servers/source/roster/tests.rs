@@ -208,6 +208,48 @@ fn there_are_never_more_than_so_many_and_who_is_known_stays() {
 }
 
 #[test]
+fn a_live_server_takes_the_place_of_the_one_that_departed_first() {
+    let (mut roster, start) = (roster(&[]), Instant::now());
+    let settings = Settings { most: 3, ..Settings::default() };
+    roster.configure([], settings, &allowed(), start);
+    // Pods that are replaced one after the other, each by one with another address.
+    roster.update(all([at("c", 1), at("a", 2)]), start + SECOND);
+    roster.update(all([at("a", 2), at("d", 4)]), start + 2 * SECOND);
+    roster.update(all([at("d", 4)]), start + 3 * SECOND);
+    assert_eq!(shown(&roster), ["a 10.0.0.2 departed", "c 10.0.0.1 departed", "d 10.0.0.4 seen"]);
+    let change = roster.update(all([at("d", 4), at("e", 5)]), start + 4 * SECOND);
+    assert_eq!(news_of(change), [("c".into(), News::Removed), ("e".into(), News::Added(place(5)))]);
+    assert_eq!(roster.turned_away(), [], "nobody is turned away whom nobody names");
+    roster.update(all([at("d", 4), at("e", 5), at("f", 6)]), start + 5 * SECOND);
+    assert_eq!(shown(&roster), ["d 10.0.0.4 seen", "e 10.0.0.5 seen", "f 10.0.0.6 seen"]);
+    // Who is there makes no place, and who departed takes none from whom we know.
+    roster.update(all([at("d", 4), at("e", 5), at("b", 7), at("f", 6)]), start + 6 * SECOND);
+    assert_eq!(roster.turned_away(), [Refused::new("b", Reason::TooMany)]);
+    roster.update(all([at("d", 4), at("e", 5), at("b", 7).departed()]), start + 7 * SECOND);
+    assert_eq!(shown(&roster), ["d 10.0.0.4 seen", "e 10.0.0.5 seen", "f 10.0.0.6 departed"]);
+}
+
+/// Also where one half of each question to DNS fails, so that nobody ever departs.
+#[test]
+fn addresses_that_rotate_never_keep_out_who_is_there() {
+    for whole in [true, false] {
+        let (mut roster, start) = (roster(&[]), Instant::now());
+        for round in 0..300u32 {
+            let ip = |n: u32| std::net::Ipv4Addr::from_bits(0x0a00_0000 + n).into();
+            let pods = [round, round + 1].map(|n| Sighting::by_address(ip(n), 6443, &allowed()).unwrap());
+            let names = pods.clone().map(|pod| Arc::clone(pod.name()));
+            let pods = pods.into();
+            let sightings = if whole { Sightings::All(pods) } else { Sightings::Some(pods) };
+            roster.update(sightings, start + round * SECOND);
+            let members = roster.published();
+            assert!(members.len() <= MAX_SERVERS);
+            let there = |name| members.get(name).is_some_and(|member| member.state == State::Seen);
+            assert!(names.iter().all(there), "round {round}");
+        }
+    }
+}
+
+#[test]
 fn more_servers_in_the_configuration_leave_less_room_for_others() {
     let (mut roster, start) = (roster(&[]), Instant::now());
     let settings = Settings { most: 3, ..Settings::default() };
