@@ -29,9 +29,10 @@ pub struct DemoArgs {
     /// Port of the admin pages on 127.0.0.1
     #[arg(long, value_name = "PORT", default_value_t = 8090)]
     admin_port: u16,
-    /// What is logged: error, warn, info, debug or trace; with info, a line for each request
-    #[arg(long, value_name = "LEVEL", default_value = "warn")]
-    log_level: String,
+    /// What is logged: error, warn, info, debug or trace; with info, a line for each request [default: warn, with
+    /// --check error, for a server dies in the story]
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
 }
 
 /// Runs until SIGTERM or SIGINT, or until the story is told.
@@ -39,7 +40,8 @@ pub struct DemoArgs {
 /// # Errors
 /// If a port is taken, or the story does not go as it should.
 pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
-    telemetry::init(&args.log_level, LogFormat::Text)?;
+    let usual = if args.check { "error" } else { "warn" };
+    telemetry::init(args.log_level.as_deref().unwrap_or(usual), LogFormat::Text)?;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         if args.check {
             let stage = Stage::set(loopback(0), loopback(0)).await?;

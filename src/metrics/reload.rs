@@ -73,9 +73,13 @@ impl ReloadMetrics {
 
     /// The first configuration is in use.
     pub fn started(&self) {
+        self.taken_over();
+        self.in_step(true);
+    }
+
+    fn taken_over(&self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.last_success.set(now.as_secs_f64());
-        self.in_step(true);
     }
 
     /// Whether what the files hold is in use.
@@ -86,11 +90,10 @@ impl ReloadMetrics {
     /// A changed configuration was taken over (`ok`), but for what takes a restart (`partial`), or refused (`failed`).
     pub fn reloaded(&self, result: &'static str) {
         self.reloads.get_or_create(&Outcome { result }).inc();
-        if result == "ok" {
-            self.started();
-        } else {
-            self.in_step(false);
+        if result != "failed" {
+            self.taken_over();
         }
+        self.in_step(result == "ok");
     }
 
     /// When each certificate in use expires, in seconds since the epoch; others are no longer shown. Of several

@@ -214,7 +214,8 @@ impl Drop for Line {
             bytes = self.tunnel.map_or(self.sent, |tunnel| tunnel.down),
             received = self.tunnel.map(|tunnel| tunnel.up),
             end = self.end,
-            ms = self.recorder.elapsed().as_secs_f64() * 1e3,
+            // To the microsecond.
+            ms = (self.recorder.elapsed().as_secs_f64() * 1e6).round() / 1e3,
             agent = self.agent,
         );
     }

@@ -140,12 +140,13 @@ impl<K: Object, F: FnMut(Change<'_, K>) + Send> Reflector<'_, K, F> {
             }
             End::Failed(error) => {
                 metrics.failed(name, resource, "failed");
-                if self.complained {
-                    tracing::debug!(server = %name, resource, %error, "still cannot watch");
+                // That a server went away is said once, and not by each of its watches.
+                if self.complained || self.failed_watches == 0 || !server.health.is_ready() {
+                    tracing::debug!(server = %name, resource, %error, "cannot watch");
                 } else {
                     tracing::warn!(server = %name, resource, %error, "cannot watch; tried again");
+                    self.complained = true;
                 }
-                self.complained = true;
                 self.failed_watches += 1;
                 if self.from.is_some() && self.failed_watches >= limits::MAX_FAILED_WATCHES {
                     self.from = None;

@@ -207,7 +207,7 @@ pub(super) fn explain<'a>(proxy: &Proxy, asked: impl Fn(&str) -> Option<&'a str>
         "to": names(to),
         "reason": reason,
         "because": because,
-        "listedBy": { "current": names(serving.current), "stale": names(serving.stale) },
+        "listedBy": { "asCurrent": names(serving.current), "asStale": names(serving.stale) },
         "fresh": names(catalog.fresh),
         "unknown": names(catalog.unknown),
         "healthy": names(proxy.fleet.healthy()),

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -88,11 +88,12 @@ pub(super) async fn open(config: &Config) -> Result<Opened, DialError> {
 /// The first address that answers; a slow one doesn't use up the time of the others.
 async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     let mut addresses = lookup_host((host, port)).await?.take(limits::MAX_ADDRESSES).peekable();
+    let named = host.parse::<IpAddr>().is_err();
     let mut attempts = FuturesUnordered::new();
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     loop {
         match addresses.next() {
-            Some(address) => attempts.push(connect_one(address)),
+            Some(address) => attempts.push(connect_one(address, named)),
             None if attempts.is_empty() => return Err(failure),
             None => {}
         }
@@ -106,9 +107,11 @@ async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     }
 }
 
-async fn connect_one(address: SocketAddr) -> io::Result<TcpStream> {
-    let tcp =
-        TcpStream::connect(address).await.map_err(|e| io::Error::new(e.kind(), format!("{address}: {e}")))?;
+async fn connect_one(address: SocketAddr, named: bool) -> io::Result<TcpStream> {
+    let tcp = TcpStream::connect(address).await.map_err(|e| {
+        // Who asked for an address knows it.
+        if named { io::Error::new(e.kind(), format!("{address}: {e}")) } else { e }
+    })?;
     if descriptors::is_kept_back(&tcp, limits::LAST_DESCRIPTORS) {
         return Err(io::Error::other("nearly all file descriptors are in use"));
     }
