@@ -69,9 +69,6 @@ impl ProxyBuilder {
             configure: Vec::new(),
         };
         builder.flags(|args| {
-            if let Ok(mode) = std::env::var("KPP_TMP") {
-                args.discovery_refresh = Some(mode);
-            }
             args.discovery_refresh_interval = Some("1h".into());
             args.stale_after = Some("20s".into());
             args.shutdown_delay_duration = Some("0".into());

@@ -27,7 +27,8 @@ const TRIGGERS: [Trigger; 9] = [
 /// Fetches of each document that are under way at a server: what it was asked and has not begun to answer.
 fn under_way(server: &RunningServer) -> BTreeMap<String, usize> {
     let waiting = server.log().matching(|request| {
-        let ours = request.user.as_ref().is_some_and(|user| user.name == PROXY_USER);
+        // Before a request is let through, nobody has looked whose it is.
+        let ours = request.headers.get("x-remote-user").is_some_and(|user| user == PROXY_USER);
         ours && ["/api", "/apis"].contains(&&*request.target) && request.status.is_none()
     });
     waiting.into_iter().fold(BTreeMap::new(), |mut counts, request| {
