@@ -7,12 +7,14 @@ mod callers;
 mod deaths;
 mod discovery;
 mod loops;
+mod watches;
 
 use kube_peer_proxy::discovery::catalog::Freshness::Fresh;
+use kube_peer_proxy::discovery::informer::Informers;
 use kube_peer_proxy::embedded::Recorded::{V1_32, V1_36};
 use kube_peer_proxy::embedded::{LoggedRequest, ResourceSpec};
 
-use crate::kit::{Cluster, PROXIED, Proxy, ProxyBuilder, Wire};
+use crate::kit::{Cluster, PROXIED, Proxy, ProxyBuilder, Wire, eventually};
 
 /// Only `b` serves these.
 const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies";
@@ -82,6 +84,16 @@ impl Chain {
     async fn front(&self) -> Proxy {
         let front = ProxyBuilder::new().server("a", self.one.address()).server("b", self.other.address());
         front.trusts_front_proxies().start().await
+    }
+
+    /// Waits until both proxies watch everything at the other's server, through the other; returns how many watches
+    /// that makes of each.
+    async fn watched(&self) -> usize {
+        for (proxy, far) in [(&self.one, "b"), (&self.other, "a")] {
+            let live = || proxy.target(far).watched.informers().values().filter(|one| one.live).count();
+            eventually(&format!("{far} is watched"), || live() == Informers::RESOURCES.len()).await;
+        }
+        Informers::RESOURCES.len()
     }
 
     /// The logs of the servers begin here.

@@ -238,11 +238,16 @@ async fn a_thousand_watches_on_one_server_do_not_delay_a_get() {
 
 #[tokio::test]
 async fn callers_who_fill_their_connections_do_not_make_the_server_look_dead() {
+    let modes: [fn(ProxyBuilder) -> ProxyBuilder; 2] =
+        [|proxy| proxy.interval("200ms"), |proxy| proxy.watching()];
+    for mode in modes {
+        they_fill_their_connections(mode).await;
+    }
+}
+
+async fn they_fill_their_connections(mode: fn(ProxyBuilder) -> ProxyBuilder) {
     let cluster = Cluster::with([("v136", V1_36)], |builder| builder.max_streams(3)).await;
-    let proxy = cluster
-        .proxy()
-        .home("v136")
-        .refresh("200ms")
+    let proxy = mode(cluster.proxy().home("v136"))
         .file("healthProbeInterval", "200ms")
         .file("deadAfter", "1s")
         .file("maxIdentityConnections", "1")

@@ -3,6 +3,7 @@
 mod authorized;
 mod legacy;
 mod negotiated;
+mod one_at_a_time;
 
 use std::io::Read;
 

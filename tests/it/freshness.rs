@@ -49,7 +49,7 @@ async fn i7_no_way_of_failing_takes_away_what_was_known() {
         server.discovery().add_resource(&format!("{}.example", server.id()), "v1", &widgets());
     }
     let proxy =
-        cluster.proxy().home("home").hasty().refresh("200ms").file("discoveryMaxBytes", "1Mi").start().await;
+        cluster.proxy().home("home").hasty().interval("200ms").file("discoveryMaxBytes", "1Mi").start().await;
     let admin = admin(&proxy).await;
     let before = admin.get_with("/apis", V2).await;
 
@@ -85,7 +85,7 @@ async fn i7_a_smaller_document_is_believed_only_while_the_server_says_that_it_is
     let cluster = Cluster::start(&[V1_32, V1_36]).await;
     let server = cluster.server("v136");
     server.discovery().add_resource("example.com", "v1", &widgets());
-    let proxy = cluster.proxy().home("v132").refresh("200ms").start().await;
+    let proxy = cluster.proxy().home("v132").interval("200ms").start().await;
     let admin = admin(&proxy).await;
     let listed = async || find(&admin.get_with("/apis", V2).await.json(), "example.com", "v1").is_some();
     assert!(listed().await);
@@ -198,7 +198,7 @@ async fn i6_the_document_depends_on_who_knows_what_and_not_on_who_is_home_or_who
 #[tokio::test]
 async fn a_new_resource_is_served_after_the_refresh_interval() {
     let cluster = Cluster::start(&[V1_32, V1_36]).await;
-    let proxy = cluster.proxy().home("v132").refresh("200ms").start().await;
+    let proxy = cluster.proxy().home("v132").interval("200ms").start().await;
     let admin = admin(&proxy).await;
     assert_eq!(admin.get(WIDGETS).await.status, 404);
     cluster.server("v136").discovery().add_resource("example.com", "v1", &widgets());
@@ -239,7 +239,7 @@ async fn not_ready_before_every_server_was_asked_once() {
 #[tokio::test]
 async fn a_hanging_server_delays_nobody_but_itself() {
     let cluster = Cluster::start(&[V1_32, V1_36]).await;
-    let proxy = cluster.proxy().home("v132").hasty().refresh("200ms").start().await;
+    let proxy = cluster.proxy().home("v132").hasty().interval("200ms").start().await;
     cluster.server("v136").faults().hang(true);
     cluster.server("v132").discovery().add_resource("example.com", "v1", &widgets());
     let admin = admin(&proxy).await;
@@ -256,7 +256,6 @@ async fn a_server_that_answers_no_probe_for_stale_after_is_stale_and_keeps_its_w
     let proxy = cluster
         .proxy()
         .home("v136")
-        .refresh("1h")
         .file("healthProbeInterval", "200ms")
         .file("healthProbeTimeout", "500ms")
         .flags(|args| args.stale_after = Some("2s".into()))

@@ -236,7 +236,7 @@ async fn an_aggregated_api_whose_apiservice_was_deleted_is_gone() {
 #[tokio::test]
 async fn i7_without_watches_nothing_that_a_server_said_last_is_left_out() {
     let cluster = Cluster::start(&[V1_32, V1_36]).await;
-    let proxy = cluster.proxy().home("v132").hasty().refresh("200ms").start().await;
+    let proxy = cluster.proxy().home("v132").hasty().interval("200ms").start().await;
     let client = admin(&proxy).await;
     assert_eq!(client.post(DEFINITIONS, &definition(&["v1"])).await.status, 201);
     for server in ["v132", "v136"] {

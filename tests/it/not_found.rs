@@ -20,10 +20,10 @@ fn deny_deployments(server: &RunningServer, fault: RouteFault) {
     server.faults().missing(deployments, Some(fault));
 }
 
-/// A proxy beside one server whose `/apis` was fetched once.
+/// A proxy beside one server whose `/apis` was fetched once, and will not be for an event: fetches are counted.
 async fn one() -> (Cluster, Proxy) {
     let cluster = Cluster::start(&[V1_32]).await;
-    let proxy = cluster.proxy().home("v132").start().await;
+    let proxy = cluster.proxy().home("v132").interval("1h").start().await;
     assert_eq!(cluster.fetches("v132", "/apis"), 1);
     (cluster, proxy)
 }

@@ -294,7 +294,7 @@ async fn servers_that_are_alike_need_no_uniting() {
 #[tokio::test]
 async fn what_a_server_serves_anew_is_there_when_discovery_has_it() {
     let (a, b) = two();
-    let scene = scene_with(&[&a, &b], |proxy| proxy.home("a").refresh("1s")).await;
+    let scene = scene_with(&[&a, &b], |proxy| proxy.home("a").interval("1s")).await;
     let admin = scene.admin().await;
     assert!(!index(&admin).await.contains_key("apis/new/v1"));
     let before = admin.get("/openapi/v2").await;

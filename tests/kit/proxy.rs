@@ -21,8 +21,8 @@ use super::{DEADLINE, PKI, eventually};
 /// As whom the proxy asks for itself.
 pub const PROXY_USER: &str = "system:kube-peer-proxy";
 
-/// Describes a proxy. Unless told otherwise it probes every 100 ms and fetches discovery only when something
-/// happens.
+/// Describes a proxy. Unless told otherwise it probes every 100 ms, watches as the product does, and fetches discovery
+/// only when something happens.
 pub struct ProxyBuilder {
     args: ServeArgs,
     servers: BTreeMap<String, SocketAddr>,
@@ -69,7 +69,6 @@ impl ProxyBuilder {
             configure: Vec::new(),
         };
         builder.flags(|args| {
-            args.discovery_refresh = Some("interval".into());
             args.discovery_refresh_interval = Some("1h".into());
             args.stale_after = Some("20s".into());
             args.shutdown_delay_duration = Some("0".into());
@@ -87,12 +86,17 @@ impl ProxyBuilder {
         self.flags(|args| args.home = Some(name.to_owned()))
     }
 
-    /// Fetches discovery this often.
+    /// Fetches discovery this often where nobody tells of events.
     pub fn refresh(self, interval: &str) -> Self {
         self.flags(|args| args.discovery_refresh_interval = Some(interval.to_owned()))
     }
 
-    /// Fetches discovery when an event says that it may have changed, as it is without a word.
+    /// Fetches discovery this often and watches nothing: for tests of fetches, which come by themselves then.
+    pub fn interval(self, interval: &str) -> Self {
+        self.refresh(interval).flags(|args| args.discovery_refresh = Some("interval".into()))
+    }
+
+    /// Fetches discovery when an event says that it may have changed. So it is without a word, too.
     pub fn watching(self) -> Self {
         self.flags(|args| args.discovery_refresh = Some("watch".into()))
     }

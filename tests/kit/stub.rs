@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use kube_peer_proxy::api::discovery::{DiscoveryPath, GroupDiscoveryList, legacy, to_go_json};
 use kube_peer_proxy::body::{self, Body};
+use kube_peer_proxy::discovery::informer::Informers;
 use kube_peer_proxy::embedded::Recorded;
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -93,13 +94,18 @@ impl Stub {
         Self { address, task }
     }
 
-    /// What a 1.36 answers to discovery, version and health; `None` for everything else.
+    /// What a 1.36 answers to discovery, version and health, and that what the proxy would watch may not be watched;
+    /// `None` for everything else.
     pub fn as_136(path: &str) -> Option<Response<Body>> {
         let (document, content_type) = match path {
             "/api" => (Recorded::V1_36.api(), V2.1),
             "/apis" => (Recorded::V1_36.apis(), V2.1),
             "/version" => (Recorded::V1_36.version(), "application/json"),
             "/readyz" => return Some(Response::new(body::full("ok"))),
+            path if is_watched_by_us(path) => {
+                let refusal = Response::builder().status(StatusCode::FORBIDDEN);
+                return Some(refusal.body(body::full("not here")).unwrap());
+            }
             path => return Self::list_of_136(path),
         };
         let response = Response::builder().header("content-type", content_type);
@@ -131,6 +137,12 @@ impl Drop for Stub {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Whether the proxy lists and watches these for itself.
+fn is_watched_by_us(path: &str) -> bool {
+    let resource = path.rsplit('/').next().unwrap_or_default();
+    Informers::RESOURCES.contains(&resource)
 }
 
 /// The target of the next request without a body.

@@ -72,7 +72,7 @@ async fn nopeer_and_whatever_a_peer_asks_for_are_the_own_homes_through_every_pro
 /// the two for ever.
 #[tokio::test]
 async fn what_is_gone_from_a_server_vanishes_from_both_and_does_not_come_back_as_an_echo() {
-    let chain = chain(|proxy| proxy.refresh("200ms")).await;
+    let chain = chain(|proxy| proxy.interval("200ms")).await;
     for server in ["a", "b"] {
         let group = format!("{server}.example");
         let discovery = chain.cluster.server(server).discovery();
@@ -95,7 +95,7 @@ fn fetches(chain: &Chain) -> [usize; 2] {
 
 #[tokio::test]
 async fn the_far_proxy_asks_its_home_each_time_so_that_a_304_is_the_servers_own() {
-    let chain = chain(|proxy| proxy.refresh("200ms")).await;
+    let chain = chain(|proxy| proxy.interval("200ms")).await;
     let seen = until("a fetch through both", async || {
         let log = chain.cluster.server("b").log();
         let mut fetches = log.matching(|request| {

@@ -166,7 +166,7 @@ async fn what_servers_contradict_each_other_in_is_reported() {
         let things = ResourceSpec::new("things", "Thing", namespaced);
         cluster.server(server).discovery().add_resource("new.example.com", "v1", &things);
     }
-    let proxy = cluster.proxy().home("v136").refresh("200ms").start().await;
+    let proxy = cluster.proxy().home("v136").interval("200ms").start().await;
     let listed = admin(&proxy).await.get("/apis/new.example.com/v1").await.json();
     assert_eq!(listed["resources"][0]["namespaced"], true, "the first name decides, not home");
     let conflicts = proxy.debug("catalog").await["conflicts"].clone();

@@ -124,7 +124,7 @@ async fn upstream_redirect_is_blocked() {
     let proxy = crate::kit::ProxyBuilder::new()
         .server("stub", stub.address)
         .home("stub")
-        .refresh("100ms")
+        .interval("100ms")
         .start()
         .await;
     assert_eq!(proxy.freshness("stub"), Freshness::Fresh);

@@ -150,7 +150,7 @@ impl Old {
         self.state.held.send_replace(hold);
     }
 
-    /// What the proxy asked for itself since the last time, without probes.
+    /// What of discovery the proxy asked for itself since the last time.
     pub(super) fn asked(&self) -> Vec<String> {
         std::mem::take(&mut *lock(&self.state.asked))
     }
@@ -169,7 +169,7 @@ impl State {
         let user = headers.get("x-remote-user").and_then(|user| user.to_str().ok()).unwrap_or_default();
         if user == PROXY_USER {
             assert_eq!(headers[PROXIED], "true", "{path}");
-            if path != "/readyz" {
+            if DiscoveryPath::of(path).is_some() {
                 lock(&self.asked).push(path.to_owned());
             }
         }

@@ -97,7 +97,7 @@ async fn what_came_since_somebody_asked_last_is_in_the_next_answer() {
 #[tokio::test]
 async fn i8_what_discovery_lists_and_an_index_from_before_does_not_is_503() {
     let (a, b) = two();
-    let scene = scene_with(&[&a, &b], |proxy| proxy.home("a").refresh("1s")).await;
+    let scene = scene_with(&[&a, &b], |proxy| proxy.home("a").interval("1s")).await;
     let admin = scene.admin().await;
     index(&admin).await;
     b.fail_at("/openapi/v3", Some(Fault::Status(500)));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Method;
 use http_body_util::BodyExt;
 use kube_peer_proxy::discovery::catalog::Freshness;
+use kube_peer_proxy::discovery::informer::Informers;
 use kube_peer_proxy::embedded::Recorded::V1_32;
 use kube_peer_proxy::ops::telemetry::LogFormat;
 use kube_peer_proxy::servers::Server;
@@ -30,7 +31,11 @@ async fn cluster() -> Cluster {
 
 /// A proxy before some of the servers, which stand in its file; `a` is home.
 async fn before(cluster: &Cluster, names: &[&str]) -> Proxy {
-    let proxy = attentive(ProxyBuilder::new()).listed().file("home", "a");
+    before_with(cluster, names, ProxyBuilder::new()).await
+}
+
+async fn before_with(cluster: &Cluster, names: &[&str], proxy: ProxyBuilder) -> Proxy {
+    let proxy = attentive(proxy).listed().file("home", "a");
     let at = |proxy: ProxyBuilder, name: &&str| proxy.server(name, cluster.server(name).addr());
     names.iter().fold(proxy, at).start().await
 }
@@ -210,7 +215,7 @@ async fn another_server_name_or_other_headers_make_another_server_and_another_or
 async fn what_is_known_of_servers_that_stay_is_kept() {
     const SYNCS: &str = "kube_peer_proxy_discovery_sync_total";
     let cluster = cluster().await;
-    let proxy = before(&cluster, &["a", "b"]).await;
+    let proxy = before_with(&cluster, &["a", "b"], ProxyBuilder::new().interval("1h")).await;
     let admin = proxy.h2(As::Certificate(&PKI.admin)).await;
     for name in ["a", "b"] {
         proxy.until_it_is(name, Freshness::Fresh).await;
@@ -241,6 +246,27 @@ async fn what_is_known_of_servers_that_stay_is_kept() {
     }
     proxy.until_it_is("c", Freshness::Fresh).await;
     assert_eq!(seen().await, first, "it was asked nothing that was known");
+}
+
+#[tokio::test]
+async fn who_stays_is_watched_on_and_nothing_is_listed_again() {
+    let cluster = cluster().await;
+    let proxy = before(&cluster, &["a", "b"]).await;
+    let live = || proxy.target("a").watched.informers().values().filter(|one| one.live).count();
+    eventually("it is watched", || live() == Informers::RESOURCES.len()).await;
+    let asked = || {
+        let ours = |path: &str| Informers::RESOURCES.iter().any(|resource| path.ends_with(resource));
+        let path = |target: &str| target.split('?').next().unwrap_or_default().to_owned();
+        cluster.server("a").log().matching(|request| ours(&path(&request.target))).len()
+    };
+    let first = asked();
+    assert_eq!(first, 2 * Informers::RESOURCES.len(), "each was listed and watched");
+    for servers in [&[("a", "a"), ("b", "b"), ("c", "c")][..], &[("a", "a"), ("c", "c")]] {
+        change(&proxy, list(&cluster, servers)).await;
+        proxy.until_it_is("c", Freshness::Fresh).await;
+        eventually("it is watched", || live() == Informers::RESOURCES.len()).await;
+    }
+    assert_eq!(asked(), first);
 }
 
 #[tokio::test]

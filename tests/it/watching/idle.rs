@@ -2,6 +2,7 @@
 
 use http::header::IF_NONE_MATCH;
 use kube_peer_proxy::embedded::Recorded::{V1_32, V1_36};
+use tokio::time::Instant;
 
 use super::*;
 use crate::kit::Cluster;
@@ -37,18 +38,38 @@ async fn an_idle_server_is_fetched_for_the_resync_only_with_a_condition() {
     }
 }
 
+/// In the clock's own time, in which an answer takes none.
 #[tokio::test]
 async fn the_resync_of_servers_is_not_in_step() {
-    let names: Vec<String> = (0..4).map(|number| format!("s{number}")).collect();
-    let cluster = Cluster::with(names.iter().map(|name| (name.clone(), V1_36)), |server| server).await;
-    let proxy = cluster.proxy().watching().file("discoveryResync", "2s").start().await;
-    for name in &names {
-        until(name, async || {
-            (syncs(&proxy, name, &["trigger=\"resync\"", "result=\"unchanged\""]).await >= 3.0).then_some(())
-        })
-        .await;
+    const RESYNC: Duration = Duration::from_secs(120);
+    const ROUNDS: usize = 4;
+    let names = ["s0", "s1", "s2", "s3"];
+    let cluster = Cluster::with(names.map(|name| (name, V1_36)), |server| server).await;
+    let proxy = cluster.proxy().watching().file("discoveryResync", "2m").file("healthProbeInterval", "5s");
+    let proxy = proxy.start().await;
+    for name in names {
+        until_quiet(&proxy, name).await;
     }
-    let counts =
-        futures_util::future::join_all(names.iter().map(|name| syncs(&proxy, name, &["changed\""]))).await;
-    assert!(counts.iter().all(|count| *count >= 3.0), "{counts:?}");
+    let fetches = |name: &str| cluster.fetches(name, "/apis");
+    let mut counts = names.map(fetches);
+    let mut times: [Vec<Instant>; 4] = Default::default();
+    let (began, step) = (Instant::now(), Duration::from_millis(100));
+    while times.iter().any(|times| times.len() < ROUNDS) {
+        assert!(began.elapsed() < RESYNC.mul_f64(1.1 * ROUNDS as f64) + RESYNC, "{times:?}");
+        pass(step).await;
+        for (number, name) in names.iter().enumerate() {
+            let before = std::mem::replace(&mut counts[number], fetches(name));
+            assert!(counts[number] <= before + 1, "{name} is fetched once at a time");
+            if counts[number] > before {
+                times[number].push(Instant::now());
+            }
+        }
+    }
+    let waits: Vec<Duration> =
+        times.iter().flat_map(|times| times.windows(2).map(|pair| pair[1] - pair[0])).collect();
+    let (least, most) = (*waits.iter().min().unwrap(), *waits.iter().max().unwrap());
+    let a_moment = Duration::from_secs(1);
+    assert!(least > RESYNC.mul_f64(0.9) - a_moment && most < RESYNC.mul_f64(1.1) + a_moment, "{waits:?}");
+    // Of a dozen, drawn from 24 s: all so close together once in a thousand million times.
+    assert!(most - least > Duration::from_secs(3), "{waits:?}");
 }

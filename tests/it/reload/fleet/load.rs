@@ -79,8 +79,9 @@ async fn watches_uploads_downloads_and_tunnels_survive_whatever_others_do() {
 
 /// As long as somebody is left of both versions, nobody notices.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_changes_under_load_fail_no_request_and_leave_nothing_behind() {
-    const CHANGES: usize = 200;
+async fn changes_under_load_fail_no_request_and_leave_nothing_behind() {
+    // Each takes a fifth of a second to settle. One task that each fourth left behind would be found.
+    const CHANGES: usize = 48;
     let cluster = cluster().await;
     let proxy = before(&cluster, &["a", "b"]).await;
     let admin = Arc::new(proxy.h2(As::Certificate(&PKI.admin)).await);
