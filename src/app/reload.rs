@@ -15,12 +15,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::{
     sync::Notify,
     task::{JoinError, spawn_blocking},
@@ -33,9 +31,9 @@ use super::{
     policy,
 };
 use crate::{
-    config::{Attempt, Change as Setting, Contents, Expiry, Invalid, Loaded},
+    config::{Attempt, Change as Setting, Contents, Invalid, Loaded},
     limits,
-    metrics::{CertificateLabels, Metrics},
+    metrics::Metrics,
     proxy::InUse,
     servers::{
         Server, ServerTls,
@@ -43,52 +41,10 @@ use crate::{
     },
 };
 
-/// Settings that can change while we run, by their keys in the file. All others take a restart.
-const RELOADABLE: [&str; 30] = [
-    "tlsCertFile",
-    "tlsPrivateKeyFile",
-    "tlsMinVersion",
-    "tlsCipherSuites",
-    "tlsSniCertKey",
-    "clientCaFile",
-    "requestheaderClientCaFile",
-    "requestheaderAllowedNames",
-    "requestheaderUsernameHeaders",
-    "requestheaderUidHeaders",
-    "requestheaderGroupHeaders",
-    "requestheaderExtraHeadersPrefix",
-    "trustedProxyCidrs",
-    "allowSharedIdentity",
-    "apiServers",
-    "home",
-    "homePreference",
-    "peerAllowedCidrs",
-    "peerCaFile",
-    "peerServerName",
-    "proxyClientCertFile",
-    "proxyClientKeyFile",
-    "forgetAfter",
-    "reroute",
-    "merge",
-    "discoverySourcesHeader",
-    "requestTimeout",
-    "maxRequestsInflight",
-    "upgradeIdleTimeout",
-    "reloadCheckInterval",
-];
+mod expiries;
+mod keys;
 
-/// The same for what belongs to one API server.
-const RELOADABLE_OF_A_SERVER: [&str; 9] = [
-    "url",
-    "serverName",
-    "caFile",
-    "proxyClientCertFile",
-    "proxyClientKeyFile",
-    "requestheaderUsernameHeaders",
-    "requestheaderUidHeaders",
-    "requestheaderGroupHeaders",
-    "requestheaderExtraHeadersPrefix",
-];
+use keys::{is_about_servers, is_reloadable};
 
 /// Makes the files be looked at; cloning is cheap.
 #[derive(Clone, Debug, Default)]
@@ -147,7 +103,7 @@ impl Reload {
         let reload =
             Self { in_use, everybody, census, judged, proxy, tls, keeper, metrics, reloader, waiting };
         reload.metrics.reload.started();
-        reload.show_expiries();
+        expiries::show(&reload.in_use, &reload.metrics);
         reload
     }
 
@@ -158,7 +114,7 @@ impl Reload {
     /// Never ends.
     pub(super) async fn run(mut self) {
         // Those that have expired already were told of when the configuration was read.
-        self.warn_of_expiries(false);
+        expiries::warn(&self.in_use, false);
         let mut warn_next = Instant::now() + limits::EXPIRY_CHECK_INTERVAL;
         let mut sweep_next = Instant::now();
         let mut check_next = Instant::now() + self.in_use.config.operating.reload_check_interval;
@@ -180,7 +136,7 @@ impl Reload {
                 }
                 () = sleep_until(warn_next) => {
                     warn_next += limits::EXPIRY_CHECK_INTERVAL;
-                    self.warn_of_expiries(true);
+                    expiries::warn(&self.in_use, true);
                     continue;
                 }
             };
@@ -320,8 +276,8 @@ impl Reload {
             tracing::warn!("{warning}");
         }
         self.in_use = loaded;
-        self.show_expiries();
-        self.warn_of_expiries(false);
+        expiries::show(&self.in_use, &self.metrics);
+        expiries::warn(&self.in_use, false);
         if let Some(change) = self.census.configure(&self.in_use.config) {
             self.arrange(&change);
         }
@@ -401,34 +357,6 @@ impl Reload {
         }
         Ok(rekeyed)
     }
-
-    fn show_expiries(&self) {
-        let labelled = self.in_use.expiries().into_iter().map(|expiry| {
-            let Expiry { certificate, server, subject, not_after } = expiry;
-            let subject =
-                subject.chars().map(|c| if c.is_control() || c == '"' || c == '\\' { '?' } else { c });
-            let subject = subject.take(limits::MAX_SUBJECT).collect();
-            (CertificateLabels { certificate, server, subject }, not_after)
-        });
-        self.metrics.reload.expiries(labelled);
-    }
-
-    /// Says which certificates expire soon, and maybe which have expired.
-    fn warn_of_expiries(&self, expired_too: bool) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        for expiry in self.in_use.expiries() {
-            let Some(left) = left(&expiry, now) else { continue };
-            let Expiry { certificate, server, subject, not_after } = expiry;
-            let at =
-                OffsetDateTime::from_unix_timestamp(not_after).ok().and_then(|at| at.format(&Rfc3339).ok());
-            let at = at.unwrap_or_default();
-            if !left.is_zero() {
-                tracing::warn!(certificate, %server, subject, at, "a certificate expires soon");
-            } else if expired_too {
-                tracing::warn!(certificate, %server, subject, at, "a certificate has expired");
-            }
-        }
-    }
 }
 
 fn one_line(invalid: &Invalid) -> anyhow::Error {
@@ -453,50 +381,8 @@ fn with_members(loaded: &Loaded, members: &Members) -> anyhow::Result<Loaded> {
     Ok(everybody)
 }
 
-/// How long a certificate is good, if that is worth a word; zero if it isn't any more.
-fn left(expiry: &Expiry, now: Duration) -> Option<Duration> {
-    let end = Duration::from_secs(u64::try_from(expiry.not_after).unwrap_or_default());
-    Some(end.saturating_sub(now)).filter(|left| *left <= limits::EXPIRY_WARNING)
-}
-
-/// Whether it makes another fleet, or another home in it.
-fn is_about_servers(change: &Setting) -> bool {
-    const OF_THE_FLEET: [&str; 3] = ["apiServers", "home", "homePreference"];
-    match change.server {
-        // New certificates are for the servers that there are.
-        Some(_) => !matches!(change.key.as_str(), "caFile" | "proxyClientCertFile" | "proxyClientKeyFile"),
-        None => OF_THE_FLEET.contains(&change.key.as_str()),
-    }
-}
-
-fn is_reloadable(change: &Setting) -> bool {
-    let keys = if change.server.is_some() { &RELOADABLE_OF_A_SERVER[..] } else { &RELOADABLE };
-    keys.contains(&change.key.as_str())
-}
-
 /// The same files as they are now.
 async fn now(contents: &Contents) -> Result<Contents, JoinError> {
     let contents = contents.clone();
     spawn_blocking(move || contents.now()).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn until(not_after: i64) -> Expiry {
-        Expiry { certificate: "serving", server: "".into(), subject: "CN=x".into(), not_after }
-    }
-
-    #[test]
-    fn a_certificate_is_worth_a_word_from_seven_days_before_its_end() {
-        const DAY: u64 = 24 * 60 * 60;
-        let now = Duration::from_secs(1000 * DAY);
-        let in_days = |days: i64| left(&until((1000 + days) * DAY as i64), now);
-        assert_eq!(in_days(8), None);
-        assert_eq!(in_days(7), Some(Duration::from_secs(7 * DAY)));
-        assert_eq!(in_days(0), Some(Duration::ZERO));
-        assert_eq!(in_days(-1), Some(Duration::ZERO));
-        assert_eq!(left(&until(-1), now), Some(Duration::ZERO));
-    }
 }

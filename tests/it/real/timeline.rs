@@ -192,12 +192,9 @@ async fn whatever_happens_to_b_we_never_deny_what_exists() {
     }
 }
 
-/// Takes six minutes, so only with `KPP_GHOST=1`.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes six minutes"]
 async fn a_deleted_crd_does_not_come_back_after_minutes() {
-    if std::env::var_os("KPP_GHOST").is_none_or(|asked| asked != "1") {
-        return;
-    }
     let (binaries, ..) = &fleet!(fleets::killer(&[V1_36]).await);
     let pair = &SERVERS[..2];
     let (native, ours) = tokio::join!(Column::native(binaries, pair), Column::ours(binaries, pair));
