@@ -264,6 +264,12 @@ impl Server {
         Class::ALL.into_iter().filter_map(|class| self.pool(class)).for_each(|pool| pool.retire());
     }
 
+    /// It takes no connection of ours any more, though it, or somebody in its stead, is there. If it is leaving, it waits
+    /// for what is under way, and nobody needs our own watches for that.
+    pub fn let_go(&self) {
+        self.pools.own.close_all();
+    }
+
     /// Nobody answers there. If nothing came from the server for as long as a hung connection is given, exchanges whose
     /// connections cannot find that out by a PING end now, so that clients go elsewhere.
     ///

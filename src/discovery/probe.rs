@@ -167,6 +167,8 @@ impl Probe {
                 health.lost(error.to_string());
                 if error.is_silence() {
                     self.server.close_if_silent(self.schedule.dead_after);
+                } else if matches!(error, FetchError::NoAnswer { .. }) {
+                    self.server.let_go();
                 }
                 false
             }

@@ -77,7 +77,7 @@ fn is_watched(proxy: &Proxy, server: &str) -> bool {
         && DECISIVE.into_iter().all(|resource| informer(proxy, server, resource).live)
 }
 
-async fn until_watched(proxy: &Proxy, server: &str) {
+pub(crate) async fn until_watched(proxy: &Proxy, server: &str) {
     eventually(&format!("{server} is watched"), || is_watched(proxy, server)).await;
 }
 

@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::kit::client::Protocol;
+use crate::watching::until_watched;
 use crate::kit::{As, BOB, Client, Cluster, DEADLINE, PKI, Proxy, Tunnel, Wire, eventually, until};
 
 const WATCH: &str = "/api/v1/configmaps?watch=1";
@@ -105,6 +106,17 @@ async fn what_is_under_way_at_a_server_that_leaves_goes_on_while_it_refuses_conn
         })
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_server_that_leaves_does_not_wait_for_our_own_watches() {
+    let cluster = Cluster::start(&[V1_32, V1_36]).await;
+    let proxy = cluster.proxy().home("v132").hasty().start().await;
+    let server = cluster.server("v136");
+    until_watched(&proxy, "v136").await;
+    // Only what is open holds it up.
+    timeout(DEADLINE / 2, server.shut_down(2 * DEADLINE)).await.expect("it ends");
+    eventually("nobody is connected", || proxy.connections("v136", Class::Own).live == 0).await;
 }
 
 #[tokio::test]
