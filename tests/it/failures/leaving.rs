@@ -11,8 +11,8 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::kit::client::Protocol;
-use crate::watching::until_watched;
 use crate::kit::{As, BOB, Client, Cluster, DEADLINE, PKI, Proxy, Tunnel, Wire, eventually, until};
+use crate::watching::until_watched;
 
 const WATCH: &str = "/api/v1/configmaps?watch=1";
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
