@@ -24,7 +24,7 @@ use super::{
 };
 use cell::{Cell, strip};
 use column::Column;
-use look::{Listed, Notes};
+use look::Notes;
 
 /// The table's name in README.md.
 const README: &str = "timeline";
@@ -190,21 +190,4 @@ async fn whatever_happens_to_b_we_never_deny_what_exists() {
     } else {
         table.compare();
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes six minutes"]
-async fn a_deleted_crd_does_not_come_back_after_minutes() {
-    let (binaries, ..) = &fleet!(fleets::killer(&[V1_36]).await);
-    let pair = &SERVERS[..2];
-    let (native, ours) = tokio::join!(Column::native(binaries, pair), Column::ours(binaries, pair));
-    let (native_seen, ours_seen) = tokio::join!(episodes::ghost(&native), episodes::ghost(&ours));
-    for (who, seen) in [("native", &native_seen), ("ours", &ours_seen)] {
-        let seen: Vec<_> = seen.iter().map(|(at, listed)| format!("{at:.0} s {listed:?}")).collect();
-        say!("a CRD is deleted, {who}: {}", seen.join(", "));
-    }
-    native.cluster.kill_all();
-    ours.cluster.kill_all();
-    assert_eq!(ours_seen.last().map(|(_, listed)| *listed), Some(Listed::Vanished));
-    assert!(ours_seen.len() <= 2, "{ours_seen:?}");
 }

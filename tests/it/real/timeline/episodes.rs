@@ -350,27 +350,3 @@ pub(super) async fn apis_fails(column: &Arc<Column>) -> Told {
         cell.back(after);
     })
 }
-
-// === Minutes later ===
-
-/// A CRD is deleted that B's document had when it was last read: each change of what merged discovery says of it.
-pub(super) async fn ghost(column: &Arc<Column>) -> Vec<(f32, Listed)> {
-    column.define("tales", "Tale", &["v1"]).await;
-    settle(column).await;
-    // With another holder of its lease, B's document is read again natively.
-    column.b().kill();
-    column.restart("b").await;
-    settle(column).await;
-    seconds(5).await;
-    column.undefine("tales").await;
-    let (begun, mut changes) = (Instant::now(), Vec::new());
-    while begun.elapsed() < Duration::from_secs(340) {
-        if let Some(listed) = lists(column, "tales", "v1").await
-            && changes.last().is_none_or(|(_, last)| *last != listed)
-        {
-            changes.push((begun.elapsed().as_secs_f32(), listed));
-        }
-        sleep(Duration::from_millis(500)).await;
-    }
-    changes
-}
