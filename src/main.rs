@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kube_peer_proxy::{commands, config};
+use kube_peer_proxy::{commands, config, version};
 
 /// Bad usage or configuration, as BSD's `sysexits.h` has it.
 const EX_USAGE: u8 = 64;
 
 /// A TLS reverse proxy for Kubernetes control planes whose API servers run different versions.
 #[derive(Parser)]
-#[command(version, max_term_width = 110)]
+#[command(version = version::LONG, max_term_width = 110)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
