@@ -40,6 +40,7 @@ pub mod admit;
 pub mod authorize;
 pub mod caller;
 mod documents;
+pub mod explain;
 pub mod forward;
 pub mod headers;
 pub mod home;
@@ -300,12 +301,9 @@ impl Proxy {
         exchange: &Exchange,
         catalog: &Catalog,
     ) -> Situation {
-        let below = |prefix: &str| {
-            path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
         Situation {
             is_resource: Catalog::speaks_of(info),
-            home_only: HOME_ONLY.into_iter().any(below)
+            home_only: is_home_only(path)
                 || asks_for_nopeer(path, &exchange.headers, documents::offers_cbor(catalog, exchange.home)),
             peer_proxied: exchange.peer_proxied,
             reroute: exchange.policy.settings.reroute != Reroute::Off,
@@ -364,6 +362,13 @@ fn without_body(response: Response<Body>) -> Response<Body> {
         parts.headers.insert(header::CONTENT_LENGTH, length.into());
     }
     Response::from_parts(parts, body::empty())
+}
+
+/// Whether a server tells of itself there.
+fn is_home_only(path: &str) -> bool {
+    let below =
+        |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    HOME_ONLY.into_iter().any(below)
 }
 
 /// Home's own document cannot come from anybody else.

@@ -1,0 +1,384 @@
+//! Where a request would go, by which rule, from which view, and who its caller would be there.
+//!
+//! Nothing is sent. `/debug/explain` asks it of a proxy that runs, `kube-peer-proxy explain` of that or of documents
+//! that it fetched itself; the decision is [`route::route`]'s either way.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use http::{HeaderMap, Method};
+use serde_json::{Value, json};
+
+use super::{
+    Proxy,
+    caller::{self, Caller},
+    home::Home,
+    is_home_only,
+    policy::Reroute,
+    route::{self, Decision, Situation},
+};
+use crate::{
+    api::{
+        discovery::DiscoveryPath,
+        request_info::{self, RequestInfo},
+        user::UserInfo,
+    },
+    discovery::catalog::{Catalog, Serving},
+    servers::{Class, Server, source::ServerSet},
+};
+
+/// How to ask, for whoever asked otherwise.
+const USAGE: &str = "ask as /debug/explain?path=/apis/apps/v1/deployments&verb=list\
+                     [&home=NAME][&user=NAME&groups=A,B | &caller=token | &caller=anonymous]";
+
+/// Kubernetes' verbs and HTTP's methods for what is no resource, each with the method that a client sends.
+const VERBS: [(&str, Method); 12] = [
+    ("get", Method::GET),
+    ("list", Method::GET),
+    ("watch", Method::GET),
+    ("create", Method::POST),
+    ("update", Method::PUT),
+    ("patch", Method::PATCH),
+    ("delete", Method::DELETE),
+    ("deletecollection", Method::DELETE),
+    ("post", Method::POST),
+    ("put", Method::PUT),
+    ("head", Method::HEAD),
+    ("options", Method::OPTIONS),
+];
+
+/// What is decided by.
+pub struct View<'a> {
+    /// What is known of the servers, and who they are.
+    pub catalog: Arc<Catalog>,
+    /// Those that are healthy.
+    pub healthy: ServerSet,
+    /// The home of every request; none: each connection has its own.
+    pub home: Option<usize>,
+    /// Whether requests are sent on.
+    pub reroute: Reroute,
+    /// Whether discovery is merged.
+    pub merge: bool,
+    /// Decides a request for a resource or anything else, its path decoded, with that home.
+    pub decide: &'a dyn Fn(&RequestInfo<'_>, &str, usize) -> Decision,
+}
+
+/// The question; each field is a parameter of `/debug/explain`.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// Path, perhaps with a query.
+    pub path: Option<String>,
+    /// One of Kubernetes' verbs; `get` if left out, which for a collection is `list`.
+    pub verb: Option<String>,
+    /// Which server to take for home.
+    pub home: Option<String>,
+    /// Name of a caller with a client certificate.
+    pub user: Option<String>,
+    /// His groups, separated by commas.
+    pub groups: Option<String>,
+    /// `token` or `anonymous`: any other caller.
+    pub caller: Option<String>,
+}
+
+// === impl Asked ===
+
+impl Asked {
+    /// Reads parameters.
+    pub fn read<'a>(parameter: impl Fn(&str) -> Option<&'a str>) -> Self {
+        let read = |name| parameter(name).map(str::to_owned);
+        Self {
+            path: read("path"),
+            verb: read("verb"),
+            home: read("home"),
+            user: read("user"),
+            groups: read("groups"),
+            caller: read("caller"),
+        }
+    }
+
+    /// What [`Self::read`] reads.
+    pub fn parameters(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let Self { path, verb, home, user, groups, caller } = self;
+        let all = [
+            ("path", path),
+            ("verb", verb),
+            ("home", home),
+            ("user", user),
+            ("groups", groups),
+            ("caller", caller),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    }
+}
+
+/// Answers for a proxy that runs.
+///
+/// # Errors
+/// What is missing or wrong in the question.
+pub fn of_proxy(proxy: &Proxy, asked: &Asked) -> Result<Value, String> {
+    let settings = &proxy.policy.load().settings;
+    let view = View {
+        catalog: proxy.book.catalog(),
+        healthy: proxy.fleet.healthy(),
+        home: match proxy.home {
+            Home::Sidecar(home) => Some(home),
+            Home::Front(_) => None,
+        },
+        reroute: settings.reroute,
+        merge: settings.merge,
+        decide: &|info, path, home| proxy.explain(info, path, home).0,
+    };
+    explain(&view, asked)
+}
+
+/// Decides with nothing but a catalog, as a proxy with the default settings would that knows all servers.
+#[must_use]
+pub fn decide(
+    catalog: &Catalog,
+    healthy: ServerSet,
+    info: &RequestInfo<'_>,
+    path: &str,
+    home: usize,
+) -> Decision {
+    let situation = Situation {
+        is_resource: Catalog::speaks_of(info),
+        home_only: is_home_only(path),
+        peer_proxied: false,
+        reroute: true,
+        home,
+        all: catalog.fleet.all(),
+        healthy,
+        fresh: catalog.fresh,
+        unknown: catalog.ignorance_of(info),
+        incomplete: false,
+    };
+    route::route(catalog.serving(info), situation)
+}
+
+/// Answers by a view.
+///
+/// # Errors
+/// What is missing or wrong in the question.
+pub fn explain(view: &View<'_>, asked: &Asked) -> Result<Value, String> {
+    let target = asked.path.as_deref().ok_or(USAGE)?;
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    if !path.starts_with('/') {
+        return Err(format!("the path {path:?} does not begin with a slash; {USAGE}"));
+    }
+    let verb = asked.verb.as_deref();
+    let method = method_of(verb.unwrap_or("get"))?;
+    let decoded = request_info::decode(path).map_err(|error| error.to_string())?;
+    let query = if verb == Some("watch") { Some("watch=1") } else { query };
+    let info = RequestInfo::parse(&method, path, &decoded, query).map_err(|error| error.to_string())?;
+    if info.is_resource
+        && let Some(verb @ ("list" | "watch" | "deletecollection")) = verb
+        && !info.name.is_empty()
+        && info.verb != verb
+    {
+        return Err(format!(
+            "{path} names one object, so it can be asked for with {:?} and not {verb:?}",
+            info.verb
+        ));
+    }
+    let fleet = &view.catalog.fleet;
+    let home = match asked.home.as_deref() {
+        Some(name) => Some(fleet.position(name).ok_or_else(|| {
+            let names: Vec<&str> = fleet.iter().map(|server| &*server.name).collect();
+            format!("there is no API server {name:?}, but {}", names.join(", "))
+        })?),
+        None => view.home,
+    };
+    let caller = caller_of(asked)?;
+    let question = Question { info: &info, method: &method, path: &decoded, caller: caller.as_ref() };
+    let mut answer = json!({
+        "request": {
+            "isResource": info.is_resource, "verb": info.verb, "group": info.group, "version": info.version,
+            "namespace": info.namespace, "resource": info.resource, "subresource": info.subresource,
+            "name": info.name,
+        },
+        "home": home.map(|home| &*fleet.get(home).name),
+    });
+    match home {
+        Some(home) => append(&mut answer, question.with_home(view, home)?),
+        None => {
+            let homes = fleet.all().iter().map(|home| {
+                let mut one = json!({ "home": &*fleet.get(home).name });
+                append(&mut one, question.with_home(view, home)?);
+                Ok(one)
+            });
+            answer["homes"] = Value::Array(homes.collect::<Result<_, String>>()?);
+        }
+    }
+    let serving = view.catalog.serving(&info);
+    let names = |servers: ServerSet| names(&view.catalog, servers);
+    append(
+        &mut answer,
+        json!({
+            "listedBy": { "asCurrent": names(serving.current), "asStale": names(serving.stale) },
+            "fresh": names(view.catalog.fresh),
+            "unknown": names(view.catalog.unknown),
+            "healthy": names(view.healthy),
+            "catalogGeneration": view.catalog.generation,
+            "servers": servers(view, serving),
+        }),
+    );
+    Ok(answer)
+}
+
+/// A question that could be read.
+struct Question<'a> {
+    info: &'a RequestInfo<'a>,
+    method: &'a Method,
+    path: &'a str,
+    caller: Option<&'a Caller>,
+}
+
+// === impl Question ===
+
+impl Question<'_> {
+    /// Where it goes from there, and who the caller is there.
+    fn with_home(&self, view: &View<'_>, home: usize) -> Result<Value, String> {
+        let (goes, to, reason) = match (view.decide)(self.info, self.path, home) {
+            Decision::Home(reason) => ("home", ServerSet::one(home), reason),
+            Decision::Peers(_, reason) if view.reroute == Reroute::DryRun => {
+                ("home (dry-run)", ServerSet::one(home), reason)
+            }
+            Decision::Peers(peers, reason) => ("peer", peers, reason),
+            Decision::Unavailable(reason) => ("nowhere (503)", ServerSet::EMPTY, reason),
+        };
+        let merged = if view.merge { merged(self.method, self.path) } else { None };
+        let (goes, to, reason, because) = match merged {
+            Some(because) => ("here", ServerSet::EMPTY, "merged-document", because),
+            None => (goes, to, reason.as_str(), reason.explain()),
+        };
+        // Who authorizes a merged document is asked as the caller, too.
+        let asked = if merged.is_some() { ServerSet::one(home) } else { to };
+        let callers = asked.iter().map(|number| {
+            let server = view.catalog.fleet.get(number);
+            let upstream = upstream(self.caller, server, number != home, self.info);
+            Ok((server.name.to_string(), upstream?))
+        });
+        Ok(json!({
+            "goes": goes,
+            "to": names(&view.catalog, to),
+            "reason": reason,
+            "because": because,
+            "callerUpstream": callers.collect::<Result<serde_json::Map<_, _>, String>>()?,
+        }))
+    }
+}
+
+/// Who a caller would be to a server: the one place where an identity changes on its way (I13). Without a caller, what
+/// becomes of each kind.
+///
+/// # Errors
+/// If the server would not be asked as him.
+fn upstream(
+    caller: Option<&Caller>,
+    server: &Server,
+    rerouted: bool,
+    info: &RequestInfo<'_>,
+) -> Result<Value, String> {
+    let upgrade = matches!(info.subresource, "attach" | "exec" | "portforward");
+    let class = |class: Class| if upgrade { Class::Upgrade } else { class }.as_str();
+    let certificate = json!({ "class": class(Class::Identity), "as": "headers" });
+    let token = json!({ "class": class(Class::Token), "as": "token" });
+    let anonymous = json!({ "class": class(Class::Unproven), "as": "anonymous" });
+    let mut shown = match caller {
+        None => return Ok(json!({ "certificate": certificate, "token": token, "anonymous": anonymous })),
+        Some(Caller::Token) => token,
+        Some(caller) => match caller.stamped() {
+            None => anonymous,
+            Some(user) => {
+                let mut headers = HeaderMap::new();
+                user.stamp(&mut headers, &server.user_headers).map_err(|status| status.message)?;
+                let mut shown = certificate;
+                shown["headers"] = lines(&headers);
+                shown
+            }
+        },
+    };
+    shown["loopHeader"] = json!(rerouted);
+    Ok(shown)
+}
+
+/// Header → values.
+fn lines(headers: &HeaderMap) -> Value {
+    let mut lines = BTreeMap::<&str, Vec<String>>::new();
+    for (name, value) in headers {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        lines.entry(name.as_str()).or_default().push(value);
+    }
+    json!(lines)
+}
+
+/// Of each server, how far it is trusted and what it says of the thing.
+fn servers(view: &View<'_>, serving: Serving) -> Vec<Value> {
+    let catalog = &view.catalog;
+    let shown =
+        catalog.servers.iter().zip(catalog.fleet.iter()).enumerate().map(|(number, (known, server))| {
+            json!({
+                "name": *server.name,
+                "version": known.document.as_ref().and_then(|document| document.version)
+                    .map(|(major, minor)| format!("{major}.{minor}")),
+                "freshness": known.freshness().as_str(),
+                "healthy": view.healthy.contains(number),
+                "secondsSinceContact": server.health.last_contact().map(|at| at.elapsed().as_secs_f64()),
+                "lists": match number {
+                    _ if serving.current.contains(number) => "as Current",
+                    _ if serving.stale.contains(number) => "as Stale",
+                    _ => "no",
+                },
+            })
+        });
+    shown.collect()
+}
+
+fn names(catalog: &Catalog, servers: ServerSet) -> Vec<String> {
+    servers.iter().map(|number| catalog.fleet.get(number).name.to_string()).collect()
+}
+
+fn append(object: &mut Value, more: Value) {
+    if let (Value::Object(object), Value::Object(more)) = (object, more) {
+        object.extend(more);
+    }
+}
+
+fn method_of(verb: &str) -> Result<Method, String> {
+    let found = VERBS.iter().find(|(known, _)| *known == verb);
+    found.map(|(_, method)| method.clone()).ok_or_else(|| {
+        let known: Vec<&str> = VERBS[..8].iter().map(|(verb, _)| *verb).collect();
+        format!("{verb:?} is no verb of Kubernetes; there are {}", known.join(", "))
+    })
+}
+
+/// For whom it is asked, if the question says.
+fn caller_of(asked: &Asked) -> Result<Option<Caller>, String> {
+    let groups = asked.groups.as_deref().map(|groups| groups.split(',').map(str::to_owned).collect());
+    match (asked.user.as_deref(), groups, asked.caller.as_deref()) {
+        (None, None, None) => Ok(None),
+        (Some(""), _, _) => Err("a user's name can't be empty".to_owned()),
+        (Some(name), groups, None) => {
+            let user =
+                UserInfo { name: name.to_owned(), groups: groups.unwrap_or_default(), ..UserInfo::default() };
+            caller::known(Caller::Certificate, &Arc::new(user)).map(Some).map_err(|status| status.message)
+        }
+        (None, None, Some("token")) => Ok(Some(Caller::Token)),
+        (None, None, Some("anonymous")) => Ok(Some(Caller::Anonymous)),
+        (None, None, Some(kind)) => Err(format!("caller is token or anonymous, and not {kind:?}")),
+        (None, Some(_), None) => Err("groups without a user are nobody's".to_owned()),
+        (_, _, Some(_)) => Err("a caller is a user with groups, or a token, or anonymous".to_owned()),
+    }
+}
+
+/// Why a request is answered by nobody but us, if it is.
+fn merged(method: &Method, path: &str) -> Option<&'static str> {
+    if *method != Method::GET {
+        return None;
+    }
+    if DiscoveryPath::of(path).is_some() {
+        return Some("discovery is merged; home is asked whether the caller may read it");
+    }
+    path.starts_with("/openapi/").then_some(
+        "OpenAPI is merged; a document that one server has whole comes from there, from home if that has it",
+    )
+}
