@@ -1,6 +1,11 @@
 //! The commands: arguments in, library called.
 
 pub mod certs;
+pub mod cli;
+pub mod completions;
 pub mod config;
 pub mod demo;
+pub mod explain;
+pub mod man;
+pub mod plugin;
 pub mod serve;

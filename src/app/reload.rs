@@ -166,6 +166,8 @@ impl Reload {
             tracing::info!("the files of the configuration are again those that are in use");
             return Ok(());
         }
+        let before = self.in_use.config.clone();
+        let files = names(contents.differing(&self.in_use.contents).map(|path| path.display()));
         let outcome = match result {
             Ok(loaded) => self.take_over(loaded).await?,
             Err(invalid) => Err(one_line(&invalid)),
@@ -173,19 +175,22 @@ impl Reload {
         match &outcome {
             Ok(()) if self.waiting.is_empty() => {
                 self.metrics.reload.reloaded("ok");
-                tracing::info!("the configuration has changed and is in use");
+                let keys = names(before.changes(&self.in_use.config));
+                tracing::info!(keys, files, "the configuration has changed and is in use");
             }
             Ok(()) => {
                 self.metrics.reload.reloaded("partial");
-                let keys: Vec<_> = self.waiting.iter().map(ToString::to_string).collect();
                 tracing::warn!(
-                    keys = keys.join(", "),
+                    keys = names(&self.waiting),
+                    in_use = names(before.changes(&self.in_use.config)),
+                    files,
                     "the configuration has changed; these settings take a restart, the rest is in use"
                 );
             }
             Err(error) => {
                 self.metrics.reload.reloaded("failed");
                 tracing::error!(
+                    files,
                     error = format_args!("{error:#}"),
                     "the configuration has changed and is refused; the last good one stays in use"
                 );
@@ -357,6 +362,11 @@ impl Reload {
         }
         Ok(rekeyed)
     }
+}
+
+/// For people, in one line.
+fn names<T: std::fmt::Display>(things: impl IntoIterator<Item = T>) -> String {
+    things.into_iter().map(|thing| thing.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn one_line(invalid: &Invalid) -> anyhow::Error {

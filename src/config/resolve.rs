@@ -263,7 +263,7 @@ fn discovery(s: &Settings<'_>, health: &Health, found: &mut Findings) -> Discove
             SHORT..=DAY,
         ),
         stale_after: s.duration(found, "stale-after", default.stale_after, SHORT..=DAY),
-        forget_after: s.duration(found, "forget-after", default.forget_after, SHORT..=365 * DAY),
+        forget_after: s.duration(found, "forget-after", default.forget_after, Duration::ZERO..=365 * DAY),
         authorization_ttl: s.duration(
             found,
             "discovery-authorization-ttl",
@@ -291,9 +291,11 @@ fn discovery(s: &Settings<'_>, health: &Health, found: &mut Findings) -> Discove
     }
     if discovery.forget_after < discovery.stale_after {
         let message = format!(
-            "{} is shorter than the time after which a server is stale ({})",
+            "{} is shorter than the time after which a server is stale ({}, {}); it can be that to {}",
             duration::format(discovery.forget_after),
-            duration::format(discovery.stale_after)
+            s.key("stale-after"),
+            duration::format(discovery.stale_after),
+            duration::format(365 * DAY)
         );
         found.fault(s.key("forget-after"), message);
     }

@@ -3,7 +3,7 @@
 //! Nothing is sent. `/debug/explain` asks it of a proxy that runs, `kube-peer-proxy explain` of that or of documents
 //! that it fetched itself; the decision is [`route::route`]'s either way.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
@@ -14,16 +14,16 @@ use super::{
     home::Home,
     is_home_only,
     policy::Reroute,
-    route::{self, Decision, Situation},
+    route::{self, Decision, Reason, Situation},
 };
 use crate::{
     api::{
         discovery::DiscoveryPath,
         request_info::{self, RequestInfo},
-        user::UserInfo,
+        user::{UserHeaders, UserInfo},
     },
-    discovery::catalog::{Catalog, Serving},
-    servers::{Class, Server, source::ServerSet},
+    discovery::catalog::{Catalog, Freshness, Serving},
+    servers::{Class, source::ServerSet},
 };
 
 /// How to ask, for whoever asked otherwise.
@@ -48,8 +48,10 @@ const VERBS: [(&str, Method); 12] = [
 
 /// What is decided by.
 pub struct View<'a> {
-    /// What is known of the servers, and who they are.
-    pub catalog: Arc<Catalog>,
+    /// The servers, in the order of their names.
+    pub servers: Vec<Seen>,
+    /// Counts changes of what is known; none where nothing is followed.
+    pub generation: Option<u64>,
     /// Those that are healthy.
     pub healthy: ServerSet,
     /// The home of every request; none: each connection has its own.
@@ -58,8 +60,26 @@ pub struct View<'a> {
     pub reroute: Reroute,
     /// Whether discovery is merged.
     pub merge: bool,
-    /// Decides a request for a resource or anything else, its path decoded, with that home.
+    /// Who lists what a request asks for.
+    pub serving: &'a dyn Fn(&RequestInfo<'_>) -> Serving,
+    /// Decides a request, its path decoded, with that home.
     pub decide: &'a dyn Fn(&RequestInfo<'_>, &str, usize) -> Decision,
+}
+
+/// A server, as far as an answer speaks of it.
+pub struct Seen {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Major and minor.
+    pub version: Option<(u32, u32)>,
+    /// How far what is known of it is trusted.
+    pub freshness: Freshness,
+    /// How long ago it was heard.
+    pub contact: Option<Duration>,
+    /// Why it could not be asked.
+    pub error: Option<String>,
+    /// Where it takes a user's identity from.
+    pub user_headers: UserHeaders,
 }
 
 /// The question; each field is a parameter of `/debug/explain`.
@@ -116,8 +136,18 @@ impl Asked {
 /// What is missing or wrong in the question.
 pub fn of_proxy(proxy: &Proxy, asked: &Asked) -> Result<Value, String> {
     let settings = &proxy.policy.load().settings;
+    let catalog = proxy.book.catalog();
+    let servers = catalog.servers.iter().zip(catalog.fleet.iter()).map(|(known, server)| Seen {
+        name: Arc::clone(&server.name),
+        version: known.document.as_ref().and_then(|document| document.version),
+        freshness: known.freshness(),
+        contact: server.health.last_contact().map(|at| at.elapsed()),
+        error: server.health.last_error().filter(|_| known.freshness() != Freshness::Fresh),
+        user_headers: server.user_headers.clone(),
+    });
     let view = View {
-        catalog: proxy.book.catalog(),
+        servers: servers.collect(),
+        generation: Some(catalog.generation),
         healthy: proxy.fleet.healthy(),
         home: match proxy.home {
             Home::Sidecar(home) => Some(home),
@@ -125,16 +155,20 @@ pub fn of_proxy(proxy: &Proxy, asked: &Asked) -> Result<Value, String> {
         },
         reroute: settings.reroute,
         merge: settings.merge,
+        serving: &|info| catalog.serving(info),
         decide: &|info, path, home| proxy.explain(info, path, home).0,
     };
     explain(&view, asked)
 }
 
-/// Decides with nothing but a catalog, as a proxy with the default settings would that knows all servers.
+/// Decides as a proxy would that begins now and knows all its servers: those in `heard` have just said what they serve,
+/// and of the others nothing is known.
 #[must_use]
 pub fn decide(
-    catalog: &Catalog,
-    healthy: ServerSet,
+    serving: Serving,
+    all: ServerSet,
+    heard: ServerSet,
+    reroute: bool,
     info: &RequestInfo<'_>,
     path: &str,
     home: usize,
@@ -143,15 +177,33 @@ pub fn decide(
         is_resource: Catalog::speaks_of(info),
         home_only: is_home_only(path),
         peer_proxied: false,
-        reroute: true,
+        reroute,
         home,
-        all: catalog.fleet.all(),
-        healthy,
-        fresh: catalog.fresh,
-        unknown: catalog.ignorance_of(info),
+        all,
+        healthy: heard,
+        fresh: heard,
+        unknown: all.without(heard),
         incomplete: false,
     };
-    route::route(catalog.serving(info), situation)
+    route::route(serving, situation)
+}
+
+/// Whether a question can be answered at all.
+///
+/// # Errors
+/// What is missing or wrong in it, wherever it is asked.
+pub fn check(asked: &Asked) -> Result<(), String> {
+    let view = View {
+        servers: Vec::new(),
+        generation: None,
+        healthy: ServerSet::EMPTY,
+        home: None,
+        reroute: Reroute::On,
+        merge: false,
+        serving: &|_| Serving::default(),
+        decide: &|_, _, _| Decision::Unavailable(Reason::Unknown),
+    };
+    explain(&view, &Asked { home: None, ..asked.clone() }).map(drop)
 }
 
 /// Answers by a view.
@@ -179,12 +231,13 @@ pub fn explain(view: &View<'_>, asked: &Asked) -> Result<Value, String> {
             info.verb
         ));
     }
-    let fleet = &view.catalog.fleet;
     let home = match asked.home.as_deref() {
-        Some(name) => Some(fleet.position(name).ok_or_else(|| {
-            let names: Vec<&str> = fleet.iter().map(|server| &*server.name).collect();
-            format!("there is no API server {name:?}, but {}", names.join(", "))
-        })?),
+        Some(name) => {
+            Some(view.servers.iter().position(|server| &*server.name == name).ok_or_else(|| {
+                let names: Vec<&str> = view.servers.iter().map(|server| &*server.name).collect();
+                format!("there is no API server {name:?}, but {}", names.join(", "))
+            })?)
+        }
         None => view.home,
     };
     let caller = caller_of(asked)?;
@@ -195,29 +248,32 @@ pub fn explain(view: &View<'_>, asked: &Asked) -> Result<Value, String> {
             "namespace": info.namespace, "resource": info.resource, "subresource": info.subresource,
             "name": info.name,
         },
-        "home": home.map(|home| &*fleet.get(home).name),
+        "home": home.map(|home| &*view.servers[home].name),
     });
     match home {
         Some(home) => append(&mut answer, question.with_home(view, home)?),
         None => {
-            let homes = fleet.all().iter().map(|home| {
-                let mut one = json!({ "home": &*fleet.get(home).name });
+            let homes = view.servers.iter().enumerate().map(|(home, server)| {
+                let mut one = json!({ "home": &*server.name });
                 append(&mut one, question.with_home(view, home)?);
                 Ok(one)
             });
             answer["homes"] = Value::Array(homes.collect::<Result<_, String>>()?);
         }
     }
-    let serving = view.catalog.serving(&info);
-    let names = |servers: ServerSet| names(&view.catalog, servers);
+    let serving = (view.serving)(&info);
+    let with = |wanted: Freshness| -> ServerSet {
+        let all = view.servers.iter().enumerate();
+        all.filter(|(_, server)| server.freshness == wanted).map(|(number, _)| number).collect()
+    };
     append(
         &mut answer,
         json!({
-            "listedBy": { "asCurrent": names(serving.current), "asStale": names(serving.stale) },
-            "fresh": names(view.catalog.fresh),
-            "unknown": names(view.catalog.unknown),
-            "healthy": names(view.healthy),
-            "catalogGeneration": view.catalog.generation,
+            "listedBy": { "asCurrent": view.names(serving.current), "asStale": view.names(serving.stale) },
+            "fresh": view.names(with(Freshness::Fresh)),
+            "unknown": view.names(with(Freshness::Unknown)),
+            "healthy": view.names(view.healthy),
+            "catalogGeneration": view.generation,
             "servers": servers(view, serving),
         }),
     );
@@ -230,6 +286,14 @@ struct Question<'a> {
     method: &'a Method,
     path: &'a str,
     caller: Option<&'a Caller>,
+}
+
+// === impl View ===
+
+impl View<'_> {
+    fn names(&self, servers: ServerSet) -> Vec<&str> {
+        servers.iter().map(|number| &*self.servers[number].name).collect()
+    }
 }
 
 // === impl Question ===
@@ -253,13 +317,13 @@ impl Question<'_> {
         // Who authorizes a merged document is asked as the caller, too.
         let asked = if merged.is_some() { ServerSet::one(home) } else { to };
         let callers = asked.iter().map(|number| {
-            let server = view.catalog.fleet.get(number);
+            let server = &view.servers[number];
             let upstream = upstream(self.caller, server, number != home, self.info);
             Ok((server.name.to_string(), upstream?))
         });
         Ok(json!({
             "goes": goes,
-            "to": names(&view.catalog, to),
+            "to": view.names(to),
             "reason": reason,
             "because": because,
             "callerUpstream": callers.collect::<Result<serde_json::Map<_, _>, String>>()?,
@@ -274,7 +338,7 @@ impl Question<'_> {
 /// If the server would not be asked as him.
 fn upstream(
     caller: Option<&Caller>,
-    server: &Server,
+    server: &Seen,
     rerouted: bool,
     info: &RequestInfo<'_>,
 ) -> Result<Value, String> {
@@ -313,28 +377,22 @@ fn lines(headers: &HeaderMap) -> Value {
 
 /// Of each server, how far it is trusted and what it says of the thing.
 fn servers(view: &View<'_>, serving: Serving) -> Vec<Value> {
-    let catalog = &view.catalog;
-    let shown =
-        catalog.servers.iter().zip(catalog.fleet.iter()).enumerate().map(|(number, (known, server))| {
-            json!({
-                "name": *server.name,
-                "version": known.document.as_ref().and_then(|document| document.version)
-                    .map(|(major, minor)| format!("{major}.{minor}")),
-                "freshness": known.freshness().as_str(),
-                "healthy": view.healthy.contains(number),
-                "secondsSinceContact": server.health.last_contact().map(|at| at.elapsed().as_secs_f64()),
-                "lists": match number {
-                    _ if serving.current.contains(number) => "as Current",
-                    _ if serving.stale.contains(number) => "as Stale",
-                    _ => "no",
-                },
-            })
-        });
+    let shown = view.servers.iter().enumerate().map(|(number, server)| {
+        json!({
+            "name": *server.name,
+            "version": server.version.map(|(major, minor)| format!("{major}.{minor}")),
+            "freshness": server.freshness.as_str(),
+            "healthy": view.healthy.contains(number),
+            "error": server.error,
+            "secondsSinceContact": server.contact.map(|since| since.as_secs_f64()),
+            "lists": match number {
+                _ if serving.current.contains(number) => "as Current",
+                _ if serving.stale.contains(number) => "as Stale",
+                _ => "no",
+            },
+        })
+    });
     shown.collect()
-}
-
-fn names(catalog: &Catalog, servers: ServerSet) -> Vec<String> {
-    servers.iter().map(|number| catalog.fleet.get(number).name.to_string()).collect()
 }
 
 fn append(object: &mut Value, more: Value) {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::document::Document;
 use crate::{
     api::{
         discovery::{GroupDiscoveryList, ResourceDiscovery, VersionDiscovery},
@@ -60,6 +61,16 @@ struct Verbs([ServerSet; VERBS.len()]);
 // === impl Serving ===
 
 impl Serving {
+    /// What documents, each of the server with that number, say of one request.
+    pub fn of<'a>(documents: impl Iterator<Item = (usize, &'a Document)>, info: &RequestInfo<'_>) -> Self {
+        let mut index = Index::default();
+        for (server, document) in documents {
+            index.add(server, &document.api.list);
+            index.add(server, &document.apis.list);
+        }
+        index.serving(info)
+    }
+
     /// Everybody who lists it.
     pub fn listed(self) -> ServerSet {
         self.current.union(self.stale)
