@@ -3,4 +3,6 @@
 pub mod certs;
 pub mod config;
 pub mod demo;
+pub mod inspect;
+pub mod looking;
 pub mod serve;
