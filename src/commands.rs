@@ -6,6 +6,8 @@ pub mod completions;
 pub mod config;
 pub mod demo;
 pub mod explain;
+pub mod inspect;
+pub mod looking;
 pub mod man;
 pub mod plugin;
 pub mod serve;

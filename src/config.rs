@@ -33,6 +33,7 @@ mod values;
 use std::fmt;
 
 pub use changes::Change;
+pub use duration::parse as parse_duration;
 pub use expiry::Expiry;
 pub use flags::ServeArgs;
 pub use material::{Certificates, KeyPair, Material, ServerMaterial};

@@ -305,6 +305,14 @@ impl Keeper {
     }
 }
 
+/// The servers of a configuration, with no tasks, and who asks them.
+pub(super) fn to_look_at(loaded: &Loaded) -> anyhow::Result<(Fetcher, Vec<Arc<Server>>)> {
+    let (config, metrics) = (&loaded.config, Metrics::default());
+    let servers = config.servers.iter().zip(&loaded.material.servers);
+    let servers = servers.map(|(server, files)| made(config, server, files, &metrics).map(Arc::new));
+    Ok((fetcher(config), servers.collect::<anyhow::Result<_>>()?))
+}
+
 /// A server with pools that have no connection yet.
 fn made(
     config: &Config,

@@ -11,7 +11,7 @@ use super::{
     looking::{Admin, LookArgs, Place, Target, ask_all},
 };
 use crate::{
-    api::user::UserHeaders,
+    api::{request_info::RequestInfo, user::UserHeaders},
     config::{self, Config, ServeArgs},
     discovery::{catalog::Serving, skew::Column},
     proxy::{
@@ -115,7 +115,7 @@ impl ExplainArgs {
         // Before anybody is asked: what is wrong with the question is wrong everywhere.
         explain::check(&asked).map_err(Usage)?;
         let mut look = self.look.clone();
-        if usual == Usual::Proxy && !look.says_where() {
+        if usual == Usual::Proxy && !says_where(&look) {
             look.admin = Some(USUAL_ADMIN.to_owned());
         }
         match look.place().await? {
@@ -141,6 +141,12 @@ impl ExplainArgs {
     }
 }
 
+/// Whether the arguments name any place.
+fn says_where(look: &LookArgs) -> bool {
+    let LookArgs { server, context, kubeconfig, tls_server_name: _, config, admin, timeout: _ } = look;
+    !server.is_empty() || !context.is_empty() || kubeconfig.is_some() || config.is_some() || admin.is_some()
+}
+
 /// Asks a proxy that runs.
 async fn of_proxy(admin: &Admin, look: &LookArgs, asked: &Asked) -> anyhow::Result<Value> {
     let query =
@@ -161,7 +167,7 @@ async fn of_servers(mut targets: Vec<Target>, look: &LookArgs, asked: &Asked) ->
     let columns = ask_all(&targets, look.timeout, |_| {}).await;
     let all: ServerSet = (0..columns.len()).collect();
     let heard = all.iter().filter(|number| columns[*number].document.is_some()).collect();
-    let serving = |info: &_| {
+    let serving = |info: &RequestInfo<'_>| {
         let documents = columns.iter().enumerate();
         let documents = documents.filter_map(|(number, column)| Some((number, &**column.document.as_ref()?)));
         Serving::of(documents, info)

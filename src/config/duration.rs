@@ -22,7 +22,10 @@ const SIZES: [(&str, usize); 4] = [("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 <<
 
 /// Reads a duration as Go's `time.ParseDuration` does, but refuses signs: one or more decimal numbers, each with
 /// a unit (`h`, `m`, `s`, `ms`, `us`, `ns`), or a plain `0`.
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// Text that is none, in a sentence.
+pub fn parse(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }

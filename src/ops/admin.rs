@@ -4,6 +4,7 @@
 //! - `/metrics` in OpenMetrics text
 //! - `/debug/servers`: every API server, how it is doing, how far it is trusted
 //! - `/debug/catalog`: which server serves what, by group-version
+//! - `/debug/skew`: the same as a matrix of resources and servers ([`crate::discovery::skew`])
 //! - `/debug/explain?path=/apis/...&verb=list[&home=a]`: where a request would go, and why
 //!
 //! Whoever can reach it can read it, so it listens on loopback, and a browser that was lured to a name which
@@ -21,6 +22,7 @@ use super::{metrics, readiness::Readiness};
 use crate::{limits, metrics::ConnectionsNow, proxy::InUse, servers::Class};
 
 mod debug;
+mod skew;
 
 /// What the pages show.
 #[derive(Clone)]
@@ -117,13 +119,14 @@ impl Admin {
             }
             ("/debug/servers", Pages::All) => json(&debug::servers(&self.proxy.load())),
             ("/debug/catalog", Pages::All) => json(&debug::catalog(&self.proxy.load())),
+            ("/debug/skew", Pages::All) => json(&skew::skew(&self.proxy.load())),
             ("/debug/explain", Pages::All) => match debug::explain(&self.proxy.load(), asked) {
                 Ok(explanation) => json(&explanation),
                 Err(why) => text(StatusCode::BAD_REQUEST, &format!("{why}\n")),
             },
             ("/", Pages::All) => text(
                 StatusCode::OK,
-                "/livez\n/readyz?verbose\n/metrics\n/debug/servers\n/debug/catalog\n\
+                "/livez\n/readyz?verbose\n/metrics\n/debug/servers\n/debug/catalog\n/debug/skew\n\
                  /debug/explain?path=/apis/apps/v1/deployments&verb=list\n",
             ),
             _ => text(StatusCode::NOT_FOUND, "there is no such page\n"),
@@ -144,8 +147,11 @@ fn report(report: super::readiness::Report) -> Answer {
     text(if report.ok { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR }, &report.text)
 }
 
-fn json(value: &serde_json::Value) -> Answer {
-    with_type(format!("{value:#}\n"), "application/json")
+fn json(value: &impl serde::Serialize) -> Answer {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => with_type(text + "\n", "application/json"),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+    }
 }
 
 fn text(status: StatusCode, body: &str) -> Answer {
