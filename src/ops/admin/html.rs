@@ -12,14 +12,14 @@ struct Escaping<'a>(&'a mut String);
 /// Writes literals as they are and what stands in parentheses as text: `put!(html; "<b>" (name) "</b>")`.
 macro_rules! put {
     ($html:expr;) => {};
-    ($html:expr; $literal:literal $($rest:tt)*) => {
+    ($html:expr; $literal:literal $($rest:tt)*) => {{
         $html.raw($literal);
         $crate::ops::admin::html::put!($html; $($rest)*);
-    };
-    ($html:expr; ($text:expr) $($rest:tt)*) => {
-        $html.text($text);
+    }};
+    ($html:expr; ($text:expr) $($rest:tt)*) => {{
+        $html.text(&$text);
         $crate::ops::admin::html::put!($html; $($rest)*);
-    };
+    }};
 }
 pub(super) use put;
 
