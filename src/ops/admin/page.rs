@@ -1,14 +1,16 @@
 //! The status page: one document, written whole for each look at it. Its script does nothing but look again.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use http::{HeaderValue, header};
+use sha2::{Digest, Sha256};
 
 use super::{
     html::{Html, put},
     reply::{Reply, with_type},
     view::View,
 };
+use crate::pki::base64;
 
 mod decisions;
 mod matrix;
@@ -20,24 +22,30 @@ mod tests;
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
-/// The page, and nothing that it did not bring along may run, load or frame it.
-pub(super) fn reply(view: &View) -> Reply {
-    let nonce = format!("{:032x}", rand::random::<u128>());
+/// Nothing that the page did not bring along may run, load or frame it. By hashes and not by nonces, because what the
+/// script fetches comes with its style again, which has to be allowed where it is read.
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let hash = |part: &str| base64(&Sha256::digest(part));
+    let (script, style) = (hash(SCRIPT), hash(STYLE));
     let policy = format!(
-        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; \
+        "default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; connect-src 'self'; \
          img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     );
-    let mut reply = with_type(render(view, &nonce), "text/html; charset=utf-8");
+    HeaderValue::from_str(&policy).expect("a policy and base64 are visible ASCII")
+});
+
+/// The page.
+pub(super) fn reply(view: &View) -> Reply {
+    let mut reply = with_type(render(view), "text/html; charset=utf-8");
     let headers = reply.headers_mut();
-    let policy = HeaderValue::from_str(&policy).expect("a policy and hexadecimal digits are visible ASCII");
-    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::VARY, HeaderValue::from_static("accept"));
     reply
 }
 
-fn render(view: &View, nonce: &str) -> String {
+fn render(view: &View) -> String {
     let mut html = Html::default();
     let word = summary::word(view);
     put!(html;
@@ -47,18 +55,20 @@ fn render(view: &View, nonce: &str) -> String {
         "<meta name=\"color-scheme\" content=\"light dark\">\n"
         "<link rel=\"icon\" href=\"data:,\">\n"
         "<noscript><meta http-equiv=\"refresh\" content=\"5\"></noscript>\n"
-        "<style nonce=\"" (nonce) "\">\n");
+        "<style>");
     html.raw(STYLE);
     put!(html; "</style>\n</head>\n<body>\n");
     banner(&mut html);
     put!(html; "<main>\n");
     summary::write(&mut html, view);
     servers::write(&mut html, view);
+    put!(html; "<div class=\"pair\">\n");
     matrix::write(&mut html, view);
+    put!(html; "<div>\n");
     decisions::write(&mut html, &view.recent);
-    put!(html; "</main>\n");
+    put!(html; "</div>\n</div>\n</main>\n");
     footer(&mut html);
-    put!(html; "<script nonce=\"" (nonce) "\">\n");
+    put!(html; "<script>");
     html.raw(SCRIPT);
     put!(html; "</script>\n</body>\n</html>\n");
     html.finish()

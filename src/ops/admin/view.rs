@@ -22,8 +22,6 @@ use crate::{
 pub(super) struct View {
     /// The server that the proxy stands beside; `None`: it stands before all of them.
     pub(super) home: Option<ServerName>,
-    /// Of the catalog.
-    pub(super) generation: u64,
     /// What keeps us from being ready.
     pub(super) pending: Vec<Arc<str>>,
     pub(super) servers: Vec<Seen>,
@@ -95,7 +93,6 @@ impl View {
         });
         Self {
             home,
-            generation: catalog.generation,
             pending: readiness.pending(),
             servers: servers.collect(),
             skew: skew(&catalog, &proxy.metrics),

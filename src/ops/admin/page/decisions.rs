@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::{ago, counted};
+use super::ago;
 use crate::{
     metrics::recent::{Entry, Snapshot},
     ops::admin::html::{Html, put},
@@ -21,18 +21,16 @@ struct List {
 const REROUTED: List = List {
     id: "rerouted",
     title: "Rerouted lately",
-    legend: "A peer answered. Requests that went alike share a line; the latest are on top.",
+    legend: "A peer answered. Requests that went alike share a line.",
     nothing: "No request was rerouted yet.",
 };
 
 const REFUSED: List = List {
     id: "refused",
     title: "Refused lately",
-    legend: "This proxy refused them itself; “to” is the server that was tried last.",
+    legend: "This proxy refused them itself, or could not get an answer.",
     nothing: "No request was refused yet.",
 };
-
-const HEADS: [&str; 8] = ["Last", "Times", "Verb", "Resource", "From", "To", "Why", "Answer"];
 
 pub(super) fn write(html: &mut Html, recent: &Snapshot) {
     list(html, &REROUTED, &recent.rerouted);
@@ -44,9 +42,9 @@ fn list(html: &mut Html, list: &List, entries: &[Entry]) {
     put!(html; "<section id=\"" (id) "\" aria-labelledby=\"" (id) "-title\">\n<h2 id=\"" (id) "-title\">" (title)
         "</h2>\n<p class=\"legend\">" (if entries.is_empty() { nothing } else { legend }) "</p>\n");
     if !entries.is_empty() {
-        put!(html; "<table class=\"cards\" role=\"table\">\n<thead role=\"rowgroup\">\n<tr role=\"row\">");
-        for head in HEADS {
-            let class = if matches!(head, "Last" | "Times" | "Answer") { "number" } else { "" };
+        put!(html; "<table class=\"moves\" role=\"table\">\n<thead role=\"rowgroup\">\n<tr role=\"row\">");
+        for head in ["Last", "Request", "From, to, why", "Answer"] {
+            let class = if matches!(head, "Last" | "Answer") { "number" } else { "" };
             put!(html; "<th scope=\"col\" role=\"columnheader\" class=\"" (class) "\">" (head) "</th>");
         }
         put!(html; "</tr>\n</thead>\n<tbody role=\"rowgroup\">\n");
@@ -60,23 +58,31 @@ fn list(html: &mut Html, list: &List, entries: &[Entry]) {
 
 fn line(html: &mut Html, entry: &Entry) {
     put!(html;
-        "<tr role=\"row\"><td role=\"cell\" data-label=\"Last\" class=\"number\">" (ago(entry.at.elapsed())) " ago</td>"
-        "<td role=\"cell\" data-label=\"Times\" class=\"number\" title=\""
-        (counted(entry.times as usize, "request", "requests")) "\">" (entry.times) "</td>"
-        "<td role=\"cell\" data-label=\"Verb\">" (entry.verb) "</td>"
-        "<td role=\"cell\" data-label=\"Resource\" class=\"resource\">");
-    if entry.resource.is_empty() {
-        put!(html; "–");
-    } else {
+        "<tr role=\"row\"><td role=\"cell\" class=\"number last\">" (ago(entry.at.elapsed())) " ago<small>"
+        (times(entry.times)) "</small></td><td role=\"cell\" class=\"request\">" (entry.verb));
+    if !entry.resource.is_empty() {
         let slash = if entry.group.is_empty() { "" } else { "/" };
-        put!(html; "<span class=\"name\">" (entry.resource) "</span><small>" (entry.group) (slash) (entry.version) "</small>");
+        put!(html; " <span class=\"name\">" (entry.resource) "</span><small>" (entry.group) (slash) (entry.version)
+            "</small>");
+    }
+    put!(html; "</td><td role=\"cell\" class=\"way\">");
+    match (&entry.home, &entry.server) {
+        (Some(home), Some(server)) if home != server => put!(html; (home)
+            " <span aria-hidden=\"true\">→</span><i> to </i> " (server)),
+        (Some(server), _) | (None, Some(server)) => put!(html; (server)),
+        (None, None) => put!(html; "<span aria-hidden=\"true\">–</span><i>nobody was asked</i>"),
     }
     put!(html;
-        "</td><td role=\"cell\" data-label=\"From\">" (entry.home.as_deref().unwrap_or("–"))
-        "</td><td role=\"cell\" data-label=\"To\">" (entry.server.as_deref().unwrap_or("–"))
-        "</td><td role=\"cell\" data-label=\"Why\">" (why(entry))
-        "</td><td role=\"cell\" data-label=\"Answer\" class=\"number\">" (entry.status)
+        "<small>" (why(entry)) "</small></td><td role=\"cell\" class=\"number answer\">" (entry.status)
         "<small>after " (took(entry.took)) "</small></td></tr>\n");
+}
+
+fn times(times: u64) -> String {
+    match times {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        more => format!("{more} times"),
+    }
 }
 
 fn why(entry: &Entry) -> &str {

@@ -17,7 +17,7 @@
     const marked = getSelection();
     if (marked && !marked.isCollapsed) return;
     const focus = document.activeElement && document.activeElement.id;
-    for (const section of page.querySelectorAll("main > section")) {
+    for (const section of page.querySelectorAll("main section")) {
       const shown = document.getElementById(section.id);
       if (!shown || shown.outerHTML === section.outerHTML) continue;
       const scrolled = [...shown.querySelectorAll(".scroll")].map((box) => [box.id, box.scrollLeft, box.scrollTop]);

@@ -13,16 +13,27 @@ use crate::{
     servers::{health::State, pool::Stats},
 };
 
+/// Beside connections.
+const COUNTED: [&str; 2] = ["requests", "watches"];
+
 pub(super) fn write(html: &mut Html, view: &View) {
     put!(html;
         "<section id=\"servers\" aria-labelledby=\"servers-title\">\n"
         "<h2 id=\"servers-title\">API servers</h2>\n"
         "<table class=\"cards\" role=\"table\">\n<thead role=\"rowgroup\">\n<tr role=\"row\">");
     for head in ["Server", "Version", "Health", "What it serves"] {
-        put!(html; "<th scope=\"col\" role=\"columnheader\">" (head) "</th>");
+        put!(html; "<th scope=\"col\" role=\"columnheader\" rowspan=\"2\">" (head) "</th>");
     }
-    let classes = view.servers.first().map(|server| server.connections.iter().map(|(class, _)| *class));
-    for head in ["requests", "watches"].into_iter().chain(classes.into_iter().flatten()) {
+    let classes: Vec<&str> = match view.servers.first() {
+        Some(server) => server.connections.iter().map(|(class, _)| *class).collect(),
+        None => Vec::new(),
+    };
+    for (head, columns) in [("Under way", COUNTED.len()), ("Connections", classes.len().max(1))] {
+        put!(html; "<th scope=\"colgroup\" role=\"columnheader\" class=\"number over\" colspan=\"" (columns) "\">"
+            (head) "</th>");
+    }
+    put!(html; "</tr>\n<tr role=\"row\">");
+    for head in COUNTED.iter().chain(&classes) {
         put!(html; "<th scope=\"col\" role=\"columnheader\" class=\"number\">" (head) "</th>");
     }
     put!(html; "</tr>\n</thead>\n<tbody role=\"rowgroup\">\n");
@@ -30,9 +41,9 @@ pub(super) fn write(html: &mut Html, view: &View) {
         line(html, server, view.home.as_ref() == Some(&server.name));
     }
     put!(html;
-        "</tbody>\n</table>\n<p class=\"legend\">Requests and watches are under way there now. The columns behind them "
-        "are connections: with a caller’s <em>identity</em> that we stamp, with a proven <em>token</em>, "
-        "<em>unproven</em>, and for each <em>upgrade</em> one.</p>\n</section>\n");
+        "</tbody>\n</table>\n<p class=\"legend\">Connections by what they carry: a caller’s <em>identity</em> that we stamp, "
+        "a proven <em>token</em>, what is <em>unproven</em>, our <em>own</em> requests, and one for each "
+        "<em>upgrade</em>.</p>\n</section>\n");
 }
 
 fn line(html: &mut Html, server: &Seen, home: bool) {
@@ -70,7 +81,7 @@ fn line(html: &mut Html, server: &Seen, home: bool) {
     }
     put!(html; "</small></td>");
 
-    for (label, count) in [("requests", server.requests), ("watches", server.watches)] {
+    for (label, count) in COUNTED.into_iter().zip([server.requests, server.watches]) {
         put!(html; "<td role=\"cell\" data-label=\"" (label) "\" class=\"number\">" (count) "</td>");
     }
     for (class, stats) in &server.connections {
