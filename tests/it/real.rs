@@ -21,6 +21,7 @@ mod flood;
 mod kit;
 mod kubectl;
 mod native;
+mod page;
 mod proxied;
 mod readme;
 mod resize;

@@ -41,7 +41,7 @@ impl Admin {
     /// # Errors
     /// As [`Self::json`].
     pub async fn skew(&self, timeout: Duration) -> anyhow::Result<Skew> {
-        self.json("/debug/skew", timeout).await
+        self.json("/debug/discovery/diff?all&format=json", timeout).await
     }
 
     /// Reads a page as JSON.
