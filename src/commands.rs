@@ -6,6 +6,7 @@ pub mod completions;
 pub mod config;
 pub mod demo;
 pub mod explain;
+pub mod healthz;
 pub mod inspect;
 pub mod looking;
 pub mod man;

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::IpAddr;
+use std::os::unix::fs::chown;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -22,8 +23,21 @@ pub struct CertsArgs {
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = subject_alternative_name)]
     san: Vec<String>,
     /// Overwrite files that are there
-    #[arg(long)]
+    #[arg(long, conflicts_with = "keep")]
     force: bool,
+    /// Leave a PKI that is there as it is, whatever it says, and succeed
+    #[arg(long)]
+    keep: bool,
+    /// Give the files to this user, by number (takes root, or CAP_CHOWN)
+    #[arg(long, value_name = "UID[:GID]", value_parser = owner)]
+    owner: Option<Owner>,
+}
+
+/// Whose files they are to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Owner {
+    user: u32,
+    group: Option<u32>,
 }
 
 /// Runs the command and writes to `out` which files were made.
@@ -32,11 +46,32 @@ pub struct CertsArgs {
 /// If a file is there already (unless `--force`), or can't be written.
 pub fn run(args: &CertsArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let pki = Pki::generate(&args.san).context("the certificates could not be made")?;
-    let written = pki.write(&args.dir, args.force)?;
-    for path in &written {
+    let there: Vec<_> = pki.files().iter().map(|file| args.dir.join(file.name)).collect();
+    let kept = args.keep && there.iter().all(|path| path.exists());
+    let files = if kept { there } else { pki.write(&args.dir, args.force)? };
+    if let Some(Owner { user, group }) = args.owner {
+        for path in &files {
+            chown(path, Some(user), group)
+                .with_context(|| format!("cannot give {} to user {user}", path.display()))?;
+        }
+    }
+    if kept {
+        writeln!(out, "{}: the PKI that is there stays", args.dir.display())?;
+        return Ok(());
+    }
+    for path in &files {
         writeln!(out, "{}", path.display())?;
     }
     Ok(())
+}
+
+fn owner(text: &str) -> Result<Owner, String> {
+    let (user, group) = match text.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (text, None),
+    };
+    let number = |text: &str| text.parse().map_err(|_| "is no UID or UID:GID, such as 65532:65532".to_owned());
+    Ok(Owner { user: number(user)?, group: group.map(number).transpose()? })
 }
 
 /// A DNS name, perhaps with a `*` in front, or an address.
@@ -72,6 +107,39 @@ mod tests {
         assert_eq!(std::fs::read(dir.path().join("ca.crt")).unwrap(), before);
         run(&args(dir.path(), &["--force"]).unwrap(), &mut out).unwrap();
         assert_ne!(std::fs::read(dir.path().join("ca.crt")).unwrap(), before);
+    }
+
+    #[test]
+    fn keep_leaves_a_whole_pki_alone_and_refuses_half_of_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let keep = args(dir.path(), &["--keep"]).unwrap();
+        run(&keep, &mut Vec::new()).unwrap();
+        let before = std::fs::read(dir.path().join("ca.crt")).unwrap();
+        let mut out = Vec::new();
+        run(&keep, &mut out).unwrap();
+        assert!(String::from_utf8(out).unwrap().contains("stays"));
+        assert_eq!(std::fs::read(dir.path().join("ca.crt")).unwrap(), before);
+        std::fs::remove_file(dir.path().join("admin.key")).unwrap();
+        let error = run(&keep, &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("is there already"), "{error}");
+        assert!(args(dir.path(), &["--keep", "--force"]).is_err());
+    }
+
+    #[test]
+    fn the_files_go_to_their_owner() {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let me = std::fs::metadata(dir.path()).unwrap();
+        // Nobody but root may give files away; to oneself anybody may.
+        let (user, group) = if me.uid() == 0 { (65_532, 65_533) } else { (me.uid(), me.gid()) };
+        let given = args(dir.path(), &["--owner", &format!("{user}:{group}")]).unwrap();
+        run(&given, &mut Vec::new()).unwrap();
+        let key = std::fs::metadata(dir.path().join("admin.key")).unwrap();
+        assert_eq!((key.uid(), key.gid(), key.mode() & 0o777), (user, group, 0o600));
+        for wrong in ["root", "1:", ":1", "-1", "1:2:3", ""] {
+            assert!(args(dir.path(), &["--owner", wrong]).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

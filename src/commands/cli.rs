@@ -4,7 +4,7 @@ use std::{fmt, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use super::{certs, completions, config, demo, explain, man, serve};
+use super::{certs, completions, config, demo, explain, healthz, man, serve};
 use crate::{config::Invalid, version};
 
 /// Bad usage or configuration, as BSD's `sysexits.h` has it.
@@ -30,6 +30,8 @@ enum Command {
     Certs(certs::CertsArgs),
     /// Look at a configuration without running it
     Config(Box<config::ConfigArgs>),
+    /// Ask a proxy whether it is ready, for the health check of a container: exit code 0 or 1
+    Healthz(healthz::HealthzArgs),
     /// Print a script that has a shell complete commands and flags
     Completions(completions::CompletionsArgs),
     /// Write the manual pages
@@ -56,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args, explain::Usual::Proxy, &mut std::io::stdout()),
         Command::Certs(args) => certs::run(&args, &mut std::io::stdout()),
         Command::Config(args) => config::run(&args, &mut std::io::stdout(), &mut std::io::stderr()),
+        Command::Healthz(args) => healthz::run(&args, &mut std::io::stdout()),
         Command::Completions(args) => completions::run(&args, &mut std::io::stdout()),
         Command::Man(args) => man::run(&args, &mut std::io::stdout()),
     })

@@ -102,9 +102,11 @@ impl Admin {
         }
     }
 
-    /// Pools know how they are; nobody else keeps count.
-    fn count_connections(&self) {
+    /// What others know at any time, and nobody else keeps count of.
+    fn count(&self) {
         let proxy = self.proxy.load();
+        proxy.metrics.ready.set(self.readiness.is_ready().into());
+        proxy.metrics.discovery.skewed(proxy.book.catalog().skewed());
         for server in proxy.fleet.iter() {
             for class in Class::ALL {
                 let stats = server.connections(class);
@@ -127,7 +129,7 @@ impl Admin {
             ("/livez", _) => report(Readiness::livez(query.get("verbose").is_some())),
             ("/readyz", _) => report(self.readiness.readyz(query.get("verbose").is_some())),
             ("/metrics", _) => {
-                self.count_connections();
+                self.count();
                 with_type(self.exposition.render(), metrics::CONTENT_TYPE)
             }
             (path, Pages::All) => self.inspect(path, &query, request.headers()).unwrap_or_else(|reply| reply),
