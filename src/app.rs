@@ -257,9 +257,7 @@ pub fn check(config: &Config) -> Result<(), Invalid> {
 ///
 /// # Errors
 /// If certificates or keys cannot be used.
-pub fn servers(
-    loaded: &Loaded,
-) -> anyhow::Result<(Fetcher, Vec<Arc<Server>>)> {
+pub fn servers(loaded: &Loaded) -> anyhow::Result<(Fetcher, Vec<Arc<Server>>)> {
     fleet::to_look_at(loaded)
 }
 

@@ -22,6 +22,8 @@ enum Command {
     Serve(Box<config::ServeArgs>),
     /// Try it: API servers of three versions in memory and the proxy before them, in one process
     Demo(commands::demo::DemoArgs),
+    /// What does each API server serve, and where do they differ?
+    Inspect(Box<commands::inspect::InspectArgs>),
     /// Write a demo PKI: two CAs, serving and client certificates
     Certs(commands::certs::CertsArgs),
     /// Look at a configuration without running it
@@ -41,6 +43,10 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Serve(args) => commands::serve::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
+        Command::Inspect(args) => {
+            let screen = commands::inspect::Screen::of_stdout();
+            commands::inspect::run(&args, &mut std::io::stdout(), screen)
+        }
         Command::Certs(args) => commands::certs::run(&args, &mut std::io::stdout()),
         Command::Config(args) => commands::config::run(&args, &mut std::io::stdout(), &mut std::io::stderr()),
     };
