@@ -26,11 +26,8 @@ pub(super) fn render(skew: &Skew, all: bool, screen: Screen) -> String {
         text += "\n";
         text += &legend(&rows, skew, screen);
     }
-    text += &screen.wrap(&verdict::of_skew(skew), 0);
-    if rows.is_empty() && !all && !skew.rows.is_empty() {
-        text += &screen.paint(Ink::Faint, " (--all shows them)");
-    }
-    text + "\n"
+    let hint = if rows.is_empty() && !all && !skew.rows.is_empty() { " (--all shows them)" } else { "" };
+    text + &screen.wrap(&(verdict::of_skew(skew) + hint), 0) + "\n"
 }
 
 /// What stands above the servers' columns.

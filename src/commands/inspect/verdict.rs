@@ -16,7 +16,7 @@ pub(super) fn of_skew(skew: &Skew) -> String {
     let summary = &skew.summary;
     let amount = amount(skew);
     let mut text = match (&known[..], summary.differing) {
-        ([], _) => return format!("No server could be asked: {}.", reasons(skew)),
+        ([], _) => return "No server could be asked.".to_owned(),
         ([alone], _) if skew.servers.len() == 1 => {
             format!("{} serves {amount}. There is no other server to compare it with.", clean(alone))
         }
@@ -50,8 +50,14 @@ pub(super) fn of_diff(skew: &Skew, diff: &Diff) -> String {
     } else if diff.is_empty() {
         format!("{} and {} serve the same.", clean(a), clean(b))
     } else {
-        let (a, b) = ((count(a), clean(a)), (count(b), clean(b)));
-        format!("{} only in {}, {} only in {}, {} different.", a.0, a.1, b.0, b.1, diff.different.len())
+        let counts = [
+            (count(a), format!("only in {}", clean(a))),
+            (count(b), format!("only in {}", clean(b))),
+            (diff.different.len(), "different".to_owned()),
+        ];
+        let counts = counts.iter().filter(|(count, _)| *count > 0);
+        let parts: Vec<String> = counts.map(|(count, what)| format!("{count} {what}")).collect();
+        parts.join(", ") + "."
     };
     let servers = skew.servers.iter().filter(|server| diff.servers.contains(&server.name)).cloned().collect();
     text + &doubts(&Skew { servers, rows: skew.rows.clone(), ..Skew::default() })
