@@ -18,6 +18,7 @@ mod everyone;
 mod failures;
 mod fleets;
 mod flood;
+mod inspect;
 mod kit;
 mod kubectl;
 mod native;
