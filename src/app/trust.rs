@@ -132,7 +132,8 @@ impl Question {
         let mut last = String::new();
         for _ in 0..limits::MAX_TRUST_ATTEMPTS {
             let Some(server) = self.server.upgrade() else { break };
-            let maps: Api<ConfigMap> = Api::namespaced(kube_client(server, Arc::clone(&self.user)), NAMESPACE);
+            let maps: Api<ConfigMap> =
+                Api::namespaced(kube_client(server, Arc::clone(&self.user)), NAMESPACE);
             let answer = maps.get(NAME).await;
             // A server that leaves does not wait for this.
             drop(maps);

@@ -54,7 +54,10 @@ async fn what_differs_is_said_once_with_consequence_and_remedy() {
     publish(cluster.server("v135"), &published("aggregator", other.cert_pem())).await;
     let _proxy = cluster.proxy().start().await;
     eventually("both differences are told", || {
-        lines(&log, &["WARN", "its --client-ca-file believes CAs that ours does not: CN=clients-of-old; whom"]) == 1
+        lines(
+            &log,
+            &["WARN", "its --client-ca-file believes CAs that ours does not: CN=clients-of-old; whom"],
+        ) == 1
             && lines(&log, &["WARN", "has the CN \"front-proxy-client\"", "names are aggregator", "401"]) == 1
     })
     .await;
@@ -93,7 +96,8 @@ async fn who_may_not_look_is_told_which_right_is_missing_and_nothing_waits() {
     let client = proxy.h2(As::Certificate(&PKI.admin)).await;
     assert_eq!(client.get("/api/v1/namespaces").await.status, 200);
     assert_eq!(lines(&log, &["extension-apiserver-authentication"]), 0, "it is ready before that");
-    let right = "system:kube-peer-proxy may not read the ConfigMap kube-system/extension-apiserver-authentication";
+    let right =
+        "system:kube-peer-proxy may not read the ConfigMap kube-system/extension-apiserver-authentication";
     eventually("the right is named", || lines(&log, &["INFO", right, "rbac.yaml"]) == 1).await;
     assert_eq!(lines(&log, &["WARN"]), 0, "{}", log.text());
 }
@@ -118,7 +122,8 @@ async fn a_server_that_starts_and_refuses_at_first_is_asked_again() {
     let server = cluster.server("v136");
     let _proxy = cluster.proxy().start().await;
     let asked = || server.log().matching(|request| request.target == MAP);
-    eventually("it is asked", || asked().iter().any(|request| request.status == Some(StatusCode::NOT_FOUND))).await;
+    eventually("it is asked", || asked().iter().any(|request| request.status == Some(StatusCode::NOT_FOUND)))
+        .await;
     publish(server, &published("aggregator", "")).await;
     eventually("it is asked again", || lines(&log, &["WARN", "names are aggregator"]) == 1).await;
 }

@@ -222,8 +222,12 @@ impl Part {
         match self {
             Self::Username => "whoever calls with a certificate gets 401 from it",
             Self::Uid => "the UID that a certificate names is lost",
-            Self::Group => "whoever calls with a certificate loses his groups there, and the rights that they give",
-            Self::Extra => "what else is known of who calls with a certificate is lost, as his credential-id in audit",
+            Self::Group => {
+                "whoever calls with a certificate loses his groups there, and the rights that they give"
+            }
+            Self::Extra => {
+                "what else is known of who calls with a certificate is lost, as his credential-id in audit"
+            }
         }
     }
 }

@@ -54,7 +54,9 @@ impl Published {
         };
         let client_ca = text("client-ca-file").map_or_else(
             || Ok(Vec::new()),
-            |pem| certificate::certificates(pem.as_bytes()).map_err(|error| format!("client-ca-file: {error}")),
+            |pem| {
+                certificate::certificates(pem.as_bytes()).map_err(|error| format!("client-ca-file: {error}"))
+            },
         )?;
         let front_proxies = match text("requestheader-client-ca-file") {
             None => None,
