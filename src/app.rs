@@ -40,6 +40,7 @@ mod census;
 mod fleet;
 mod policy;
 mod reload;
+mod trust;
 
 pub use reload::Reloader;
 

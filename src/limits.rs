@@ -606,6 +606,19 @@ pub const REFUSED_UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
 // === Configuration ===
 
+/// How often a server is asked at most whom it believes, when that is held against the configuration.
+pub const MAX_TRUST_ATTEMPTS: u32 = 8;
+
+/// A server that refuses to tell whom it believes is taken at its word after so many answers: one that starts refuses
+/// what it allows a moment later.
+pub const MAX_TRUST_REFUSALS: u32 = 3;
+
+/// Between the first two of those questions; twice as long each time.
+pub const TRUST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Names that are spelled out in a warning; of more, the number is told.
+pub const MAX_TRUST_NAMES: usize = 8;
+
 /// Bytes of a configuration file or of a PEM file; a bigger one is refused unread.
 pub const MAX_CONFIG_FILE_BYTES: u64 = MIB as u64;
 

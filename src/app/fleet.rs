@@ -129,6 +129,11 @@ impl Keeper {
         }
     }
 
+    /// As whom we ask.
+    pub(super) fn user(&self) -> Arc<UserInfo> {
+        Arc::clone(&self.fetcher.user)
+    }
+
     /// The servers of a configuration: those that `before` has in the same place, and new ones for the others.
     ///
     /// # Errors

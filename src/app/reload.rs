@@ -29,6 +29,7 @@ use super::{
     census::Census,
     fleet::{self, Keeper, Prepared},
     policy,
+    trust::Trust,
 };
 use crate::{
     config::{Attempt, Change as Setting, Contents, Invalid, Loaded},
@@ -63,6 +64,7 @@ pub(super) struct Reload {
     proxy: InUse,
     tls: Arc<ArcSwap<ServerConfig>>,
     keeper: Keeper,
+    trust: Trust,
     metrics: Metrics,
     reloader: Reloader,
     /// What the files say otherwise than what is in use, because it takes a restart.
@@ -100,8 +102,10 @@ impl Reload {
         let metrics = proxy.load().metrics.clone();
         let (everybody, reloader) = (in_use.clone(), Reloader::default());
         let waiting = Vec::new();
+        let mut trust = Trust::new(keeper.user());
+        trust.begin(&everybody, &proxy.load());
         let reload =
-            Self { in_use, everybody, census, judged, proxy, tls, keeper, metrics, reloader, waiting };
+            Self { in_use, everybody, census, judged, proxy, tls, keeper, trust, metrics, reloader, waiting };
         reload.metrics.reload.started();
         expiries::show(&reload.in_use, &reload.metrics);
         reload
@@ -283,6 +287,7 @@ impl Reload {
         self.in_use = loaded;
         expiries::show(&self.in_use, &self.metrics);
         expiries::warn(&self.in_use, false);
+        self.trust.begin(&self.everybody, &self.proxy.load());
         if let Some(change) = self.census.configure(&self.in_use.config) {
             self.arrange(&change);
         }
@@ -337,6 +342,7 @@ impl Reload {
         if let Some(servers) = others {
             self.proxy.store(Arc::new(proxy.before(servers)));
             self.keeper.let_go();
+            self.trust.look(&self.everybody, &self.proxy.load());
         }
     }
 

@@ -33,6 +33,7 @@ mod reload;
 mod routing;
 mod secrets;
 mod skips;
+mod start_check;
 mod streaming;
 mod tls;
 mod upgrades;
