@@ -40,6 +40,7 @@ pub mod admit;
 pub mod authorize;
 pub mod caller;
 mod documents;
+pub mod domains;
 pub mod explain;
 pub mod forward;
 pub mod headers;
@@ -135,12 +136,14 @@ struct Exchange {
 // === impl Proxy ===
 
 impl Proxy {
-    /// The same, before other servers.
+    /// The same, before other servers, and with another policy if there is one. Requests that began with this one keep its
+    /// own: the names of trust domains mean what they meant (I13).
     #[must_use]
-    pub fn before(&self, servers: Servers) -> Self {
+    pub fn before(&self, servers: Servers, policy: Option<Arc<Policy>>) -> Self {
         let Servers { home, fleet, book, library, refresh } = servers;
+        let policy = policy.map(|policy| Arc::new(ArcSwap::new(policy)));
         Self {
-            policy: Arc::clone(&self.policy),
+            policy: policy.unwrap_or_else(|| Arc::clone(&self.policy)),
             home,
             fleet,
             book,
@@ -222,7 +225,7 @@ impl Proxy {
                     let registers = writes::is_registration(&info, &exchange);
                     let answer = self.forward(&info, &decoded, exchange, body, record).await?;
                     if registers {
-                        self.registered(&answer);
+                        self.registered(&answer, record.server.as_deref());
                     }
                     Ok(answer)
                 }
@@ -250,7 +253,9 @@ impl Proxy {
     /// would have to find out why (`k8s.io/apiserver/pkg/server/filters/maxinflight.go`).
     fn seat(&self, exchange: &Exchange) -> Result<Option<Seat>, Status> {
         let Some(max) = exchange.policy.settings.max_requests_in_flight else { return Ok(None) };
-        if exchange.caller.is_master() {
+        // Those of another cluster are nobody's masters here.
+        let is_of_home = self.fleet.get(exchange.home).trust_domain == exchange.policy.domains.callers;
+        if is_of_home && exchange.caller.is_master() {
             return Ok(Some(self.seats.take_anyway()));
         }
         let full = || {
@@ -302,7 +307,7 @@ impl Proxy {
         path: &str,
         exchange: &Exchange,
         catalog: &Catalog,
-    ) -> Situation {
+    ) -> Situation<'_> {
         Situation {
             is_resource: Catalog::speaks_of(info),
             home_only: is_home_only(path)
@@ -314,7 +319,11 @@ impl Proxy {
             healthy: self.fleet.healthy(),
             fresh: catalog.fresh,
             unknown: catalog.ignorance_of(info),
+            unheard: catalog.unheard(),
             incomplete: !self.is_complete(),
+            denied: ServerSet::EMPTY,
+            domains: self.fleet.domains(),
+            reach: self.reach(exchange),
         }
     }
 
@@ -333,20 +342,30 @@ impl Proxy {
         }
     }
 
-    /// The decision for a request as it stands now, for `/debug/explain`.
-    pub fn explain(&self, info: &RequestInfo<'_>, path: &str, home: usize) -> (Decision, Arc<Catalog>) {
+    /// The decision for a request as it stands now, for `/debug/explain`; without a caller that of one who gets into
+    /// every trust domain.
+    fn explain(
+        &self,
+        info: &RequestInfo<'_>,
+        path: &str,
+        home: usize,
+        caller: Option<&Caller>,
+    ) -> (Decision, Arc<Catalog>) {
         let catalog = self.book.catalog();
         let exchange = Exchange {
             policy: self.policy.load_full(),
             method: Method::GET,
             uri: Uri::default(),
             headers: HeaderMap::new(),
-            caller: Caller::Anonymous,
+            caller: caller.cloned().unwrap_or(Caller::Anonymous),
             home,
             peer_proxied: false,
             upgrade: None,
         };
-        let situation = self.situation(info, path, &exchange, &catalog);
+        let mut situation = self.situation(info, path, &exchange, &catalog);
+        if caller.is_none() {
+            situation.reach = self.fleet.all();
+        }
         (route::route(catalog.serving(info), situation), catalog)
     }
 

@@ -16,7 +16,8 @@ use crate::{
     discovery::{catalog::Serving, skew::Column},
     proxy::{
         Reroute,
-        explain::{self, Asked, Seen, View},
+        domains::Domains,
+        explain::{self, Asked, Beginning, Seen, View},
     },
     servers::source::{MAX_SERVERS, ServerSet},
 };
@@ -87,6 +88,9 @@ struct Settings {
     merge: bool,
     /// By number.
     user_headers: Vec<UserHeaders>,
+    /// By number.
+    trust_domains: Vec<Arc<str>>,
+    domains: Domains,
 }
 
 /// Runs the command.
@@ -172,32 +176,36 @@ async fn of_servers(mut targets: Vec<Target>, look: &LookArgs, asked: &Asked) ->
         let documents = documents.filter_map(|(number, column)| Some((number, &**column.document.as_ref()?)));
         Serving::of(documents, info)
     };
-    let reroute = settings.reroute != Reroute::Off;
+    let beginning = Beginning {
+        trust_domains: &settings.trust_domains,
+        heard,
+        reroute: settings.reroute != Reroute::Off,
+        domains: &settings.domains,
+    };
+    let servers = columns.iter().zip(&settings.user_headers).zip(&settings.trust_domains);
     let view = View {
-        servers: columns
-            .iter()
-            .zip(settings.user_headers)
-            .map(|(column, headers)| seen(column, headers))
-            .collect(),
+        servers: servers.map(|((column, headers), domain)| seen(column, headers, domain)).collect(),
         generation: None,
         healthy: heard,
         home: settings.home,
         reroute: settings.reroute,
         merge: settings.merge,
         serving: &serving,
-        decide: &|info, path, home| explain::decide(serving(info), all, heard, reroute, info, path, home),
+        decide: &|info, path, home, caller| beginning.decide(serving(info), info, path, home, caller),
+        domains: settings.domains.clone(),
     };
     Ok(explain::explain(&view, asked).map_err(Usage)?)
 }
 
-fn seen(column: &Column, user_headers: UserHeaders) -> Seen {
+fn seen(column: &Column, user_headers: &UserHeaders, trust_domain: &Arc<str>) -> Seen {
     Seen {
         name: Arc::clone(&column.seen.name),
         version: column.document.as_ref().and_then(|document| document.version),
         freshness: column.seen.freshness,
         contact: column.seen.age_seconds.map(std::time::Duration::from_secs_f64),
         error: column.seen.error.clone(),
-        user_headers,
+        user_headers: user_headers.clone(),
+        trust_domain: Arc::clone(trust_domain),
     }
 }
 
@@ -211,6 +219,8 @@ impl Settings {
             reroute: Reroute::On,
             merge: true,
             user_headers: vec![UserHeaders::default(); targets.len()],
+            trust_domains: vec![Arc::default(); targets.len()],
+            domains: Domains::default(),
         };
         let Some(file) = &look.config else { return Ok(usual) };
         let args = ServeArgs { config: Some(file.clone()), ..ServeArgs::default() };
@@ -219,11 +229,16 @@ impl Settings {
             config::Home::Named(name) => targets.iter().position(|target| target.name == *name),
             config::Home::Chosen(_) => usual.home,
         };
-        let headers = targets.iter().map(|target| {
-            let server = config.servers.iter().find(|server| server.name == target.name);
-            server.map(|server| server.headers.clone()).unwrap_or_default()
-        });
-        let user_headers = headers.collect();
-        Ok(Self { home, reroute: config.reroute, merge: config.discovery.merge, user_headers })
+        let of = |target: &Target| config.servers.iter().find(|server| server.name == target.name);
+        let headers = |target| of(target).map(|server| server.headers.clone()).unwrap_or_default();
+        let domain = |target| of(target).map_or(&config.trust_domain, |server| &server.trust_domain);
+        Ok(Self {
+            home,
+            reroute: config.reroute,
+            merge: config.discovery.merge,
+            user_headers: targets.iter().map(headers).collect(),
+            trust_domains: targets.iter().map(|target| Arc::clone(domain(target))).collect(),
+            domains: Domains { callers: Arc::clone(&config.trust_domain), rules: config.identity_map },
+        })
     }
 }

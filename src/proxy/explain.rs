@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     Proxy,
     caller::{self, Caller},
+    domains::{Domains, OutOfReach},
     home::Home,
     is_home_only,
     policy::Reroute,
@@ -62,8 +63,11 @@ pub struct View<'a> {
     pub merge: bool,
     /// Who lists what a request asks for.
     pub serving: &'a dyn Fn(&RequestInfo<'_>) -> Serving,
-    /// Decides a request, its path decoded, with that home.
-    pub decide: &'a dyn Fn(&RequestInfo<'_>, &str, usize) -> Decision,
+    /// Decides a request, its path decoded, with that home, for that caller; without one as for somebody who gets into
+    /// every trust domain.
+    pub decide: &'a dyn Fn(&RequestInfo<'_>, &str, usize, Option<&Caller>) -> Decision,
+    /// Who callers are where.
+    pub domains: Domains,
 }
 
 /// A server, as far as an answer speaks of it.
@@ -80,6 +84,8 @@ pub struct Seen {
     pub error: Option<String>,
     /// Where it takes a user's identity from.
     pub user_headers: UserHeaders,
+    /// Whose callers it accepts.
+    pub trust_domain: Arc<str>,
 }
 
 /// The question; each field is a parameter of `/debug/explain`.
@@ -135,7 +141,8 @@ impl Asked {
 /// # Errors
 /// What is missing or wrong in the question.
 pub fn of_proxy(proxy: &Proxy, asked: &Asked) -> Result<Value, String> {
-    let settings = &proxy.policy.load().settings;
+    let policy = proxy.policy.load();
+    let settings = &policy.settings;
     let catalog = proxy.book.catalog();
     let servers = catalog.servers.iter().zip(catalog.fleet.iter()).map(|(known, server)| Seen {
         name: Arc::clone(&server.name),
@@ -144,6 +151,7 @@ pub fn of_proxy(proxy: &Proxy, asked: &Asked) -> Result<Value, String> {
         contact: server.health.last_contact().map(|at| at.elapsed()),
         error: server.health.last_error().filter(|_| known.freshness() != Freshness::Fresh),
         user_headers: server.user_headers.clone(),
+        trust_domain: Arc::clone(&server.trust_domain),
     });
     let view = View {
         servers: servers.collect(),
@@ -151,41 +159,75 @@ pub fn of_proxy(proxy: &Proxy, asked: &Asked) -> Result<Value, String> {
         healthy: proxy.fleet.healthy(),
         home: match proxy.home {
             Home::Sidecar(home) => Some(home),
-            Home::Front(_) => None,
+            Home::Front(..) => None,
         },
         reroute: settings.reroute,
         merge: settings.merge,
         serving: &|info| catalog.serving(info),
-        decide: &|info, path, home| proxy.explain(info, path, home).0,
+        decide: &|info, path, home, caller| proxy.explain(info, path, home, caller).0,
+        domains: policy.domains.clone(),
     };
     explain(&view, asked)
 }
 
-/// Decides as a proxy would that begins now and knows all its servers: those in `heard` have just said what they serve,
-/// and of the others nothing is known.
-#[must_use]
-pub fn decide(
-    serving: Serving,
-    all: ServerSet,
-    heard: ServerSet,
-    reroute: bool,
-    info: &RequestInfo<'_>,
-    path: &str,
-    home: usize,
-) -> Decision {
-    let situation = Situation {
-        is_resource: Catalog::speaks_of(info),
-        home_only: is_home_only(path),
-        peer_proxied: false,
-        reroute,
-        home,
-        all,
-        healthy: heard,
-        fresh: heard,
-        unknown: all.without(heard),
-        incomplete: false,
-    };
-    route::route(serving, situation)
+/// What a proxy knows that begins now and knows all its servers: those in `heard` have just said what they serve, and
+/// of the others nothing is known.
+#[derive(Clone, Copy)]
+pub struct Beginning<'a> {
+    /// The trust domain of each server.
+    pub trust_domains: &'a [Arc<str>],
+    /// Those that answered.
+    pub heard: ServerSet,
+    /// Whether requests are sent on.
+    pub reroute: bool,
+    /// Who callers are where.
+    pub domains: &'a Domains,
+}
+
+// === impl Beginning ===
+
+impl Beginning<'_> {
+    /// Decides a request for something that these serve, with that home, for that caller.
+    #[must_use]
+    pub fn decide(
+        &self,
+        serving: Serving,
+        info: &RequestInfo<'_>,
+        path: &str,
+        home: usize,
+        caller: Option<&Caller>,
+    ) -> Decision {
+        let all: ServerSet = (0..self.trust_domains.len()).collect();
+        let of = |number: usize| &*self.trust_domains[number];
+        let mut domains = Vec::<ServerSet>::new();
+        for number in all.iter() {
+            match domains.iter_mut().find(|domain| domain.iter().any(|other| of(other) == of(number))) {
+                Some(domain) => domain.insert(number),
+                None => domains.push(ServerSet::one(number)),
+            }
+        }
+        let may = |number: &usize| {
+            caller
+                .is_none_or(|caller| self.domains.presented(caller, || false, of(home), of(*number)).is_ok())
+        };
+        let situation = Situation {
+            is_resource: Catalog::speaks_of(info),
+            home_only: is_home_only(path),
+            peer_proxied: false,
+            reroute: self.reroute,
+            home,
+            all,
+            healthy: self.heard,
+            fresh: self.heard,
+            unknown: all.without(self.heard),
+            unheard: all.without(self.heard),
+            incomplete: false,
+            denied: ServerSet::EMPTY,
+            domains: &domains,
+            reach: all.iter().filter(may).collect(),
+        };
+        route::route(serving, situation)
+    }
 }
 
 /// Whether a question can be answered at all.
@@ -201,7 +243,8 @@ pub fn check(asked: &Asked) -> Result<(), String> {
         reroute: Reroute::On,
         merge: false,
         serving: &|_| Serving::default(),
-        decide: &|_, _, _| Decision::Unavailable(Reason::Unknown),
+        decide: &|_, _, _, _| Decision::Unavailable(Reason::Unknown),
+        domains: Domains::default(),
     };
     explain(&view, &Asked { home: None, ..asked.clone() }).map(drop)
 }
@@ -301,13 +344,14 @@ impl View<'_> {
 impl Question<'_> {
     /// Where it goes from there, and who the caller is there.
     fn with_home(&self, view: &View<'_>, home: usize) -> Result<Value, String> {
-        let (goes, to, reason) = match (view.decide)(self.info, self.path, home) {
+        let (goes, to, reason) = match (view.decide)(self.info, self.path, home, self.caller) {
             Decision::Home(reason) => ("home", ServerSet::one(home), reason),
             Decision::Peers(_, reason) if view.reroute == Reroute::DryRun => {
                 ("home (dry-run)", ServerSet::one(home), reason)
             }
             Decision::Peers(peers, reason) => ("peer", peers, reason),
             Decision::Unavailable(reason) => ("nowhere (503)", ServerSet::EMPTY, reason),
+            Decision::Forbidden(reason) => ("nowhere (403)", ServerSet::EMPTY, reason),
         };
         let merged = if view.merge { merged(self.method, self.path) } else { None };
         let (goes, to, reason, because) = match merged {
@@ -318,8 +362,7 @@ impl Question<'_> {
         let asked = if merged.is_some() { ServerSet::one(home) } else { to };
         let callers = asked.iter().map(|number| {
             let server = &view.servers[number];
-            let upstream = upstream(self.caller, server, number != home, self.info);
-            Ok((server.name.to_string(), upstream?))
+            Ok((server.name.to_string(), self.upstream(view, home, number)?))
         });
         Ok(json!({
             "goes": goes,
@@ -329,40 +372,45 @@ impl Question<'_> {
             "callerUpstream": callers.collect::<Result<serde_json::Map<_, _>, String>>()?,
         }))
     }
-}
 
-/// Who a caller would be to a server: the one place where an identity changes on its way (I13). Without a caller, what
-/// becomes of each kind.
-///
-/// # Errors
-/// If the server would not be asked as him.
-fn upstream(
-    caller: Option<&Caller>,
-    server: &Seen,
-    rerouted: bool,
-    info: &RequestInfo<'_>,
-) -> Result<Value, String> {
-    let upgrade = matches!(info.subresource, "attach" | "exec" | "portforward");
-    let class = |class: Class| if upgrade { Class::Upgrade } else { class }.as_str();
-    let certificate = json!({ "class": class(Class::Identity), "as": "headers" });
-    let token = json!({ "class": class(Class::Token), "as": "token" });
-    let anonymous = json!({ "class": class(Class::Unproven), "as": "anonymous" });
-    let mut shown = match caller {
-        None => return Ok(json!({ "certificate": certificate, "token": token, "anonymous": anonymous })),
-        Some(Caller::Token) => token,
-        Some(caller) => match caller.stamped() {
-            None => anonymous,
-            Some(user) => {
+    /// Who the caller would be to a server; without a caller, what becomes of each kind.
+    ///
+    /// # Errors
+    /// If the server would not be asked as him.
+    fn upstream(&self, view: &View<'_>, home: usize, number: usize) -> Result<Value, String> {
+        let server = &view.servers[number];
+        let there = &*server.trust_domain;
+        let at_home = &*view.servers[home].trust_domain;
+        let presented = |caller: &Caller| view.domains.presented(caller, || false, at_home, there);
+        let upgrade = matches!(self.info.subresource, "attach" | "exec" | "portforward");
+        let class = |class: Class| if upgrade { Class::Upgrade } else { class }.as_str();
+        let certificate = json!({ "class": class(Class::Identity), "as": "headers" });
+        let token = json!({ "class": class(Class::Token), "as": "token" });
+        let anonymous = json!({ "class": class(Class::Unproven), "as": "anonymous" });
+        let refused = |why: OutOfReach| json!({ "as": "refused", "because": why.as_str() });
+        let Some(caller) = self.caller else {
+            let mapped = json!({ "class": class(Class::Identity), "as": "mapped" });
+            return Ok(json!({
+                "certificate": if there == &*view.domains.callers { certificate } else { mapped },
+                "token": presented(&Caller::Token).map_or_else(refused, |_| token),
+                "anonymous": presented(&Caller::Anonymous).map_or_else(refused, |_| anonymous),
+            }));
+        };
+        let mut shown = match presented(caller) {
+            Err(why) => return Ok(refused(why)),
+            Ok(None) if *caller == Caller::Token => token,
+            Ok(None) => anonymous,
+            Ok(Some(user)) => {
                 let mut headers = HeaderMap::new();
                 user.stamp(&mut headers, &server.user_headers).map_err(|status| status.message)?;
                 let mut shown = certificate;
                 shown["headers"] = lines(&headers);
                 shown
             }
-        },
-    };
-    shown["loopHeader"] = json!(rerouted);
-    Ok(shown)
+        };
+        shown["loopHeader"] = json!(number != home);
+        Ok(shown)
+    }
 }
 
 /// Header → values.

@@ -66,6 +66,7 @@ fn destination(one: &Value) -> String {
         "peer" => format!("{to}, a peer"),
         "here" => "nobody: the proxy itself answers".to_owned(),
         "home (dry-run)" => format!("{to}, which is home, for --reroute=dry-run only says what it would do"),
+        "nowhere (403)" => "nobody: the proxy answers 403".to_owned(),
         _ => "nobody: the proxy answers 503 with Retry-After".to_owned(),
     }
 }
@@ -74,7 +75,7 @@ fn destination(one: &Value) -> String {
 fn callers(one: &Value) -> Vec<String> {
     let Some(servers) = one["callerUpstream"].as_object() else { return Vec::new() };
     let Some((server, first)) = servers.iter().next() else { return Vec::new() };
-    if first["class"].is_null() {
+    if first["as"].is_null() {
         // No caller was named; the kinds become the same everywhere.
         return [("certificate", "a client certificate"), ("token", "a token"), ("anonymous", "neither")]
             .into_iter()
@@ -85,6 +86,9 @@ fn callers(one: &Value) -> Vec<String> {
 }
 
 fn becomes(upstream: &Value, server: &str) -> String {
+    if upstream["as"] == "refused" {
+        return format!("nobody; the proxy answers 403 ({})", word(&upstream["because"]));
+    }
     let class = word(&upstream["class"]);
     let mut text = match word(&upstream["as"]) {
         "headers" => match upstream["headers"].as_object() {
@@ -95,11 +99,12 @@ fn becomes(upstream: &Value, server: &str) -> String {
                 lines.collect::<Vec<_>>().join("; ")
             }
         },
+        "mapped" => "whom identityMap makes of him, or nobody".to_owned(),
         "token" => format!("{server} decides; the token goes on untouched"),
         "anonymous" => format!("{server} decides; nothing is stamped"),
         _ => "nobody".to_owned(),
     };
-    let certificate = if word(&upstream["as"]) == "headers" { "with" } else { "without" };
+    let certificate = if matches!(word(&upstream["as"]), "headers" | "mapped") { "with" } else { "without" };
     let _ = match class {
         "upgrade" => write!(text, " (a connection of its own, {certificate} the front-proxy certificate)"),
         "token" => write!(text, " (class token; unproven until {server} has accepted it)"),

@@ -78,6 +78,12 @@ impl Serving {
         self.current.union(self.stale)
     }
 
+    /// The same of some servers.
+    #[must_use]
+    pub fn among(self, some: ServerSet) -> Self {
+        Self { current: self.current.intersection(some), stale: self.stale.intersection(some) }
+    }
+
     /// The same without some servers, unless nobody would be left.
     #[must_use]
     pub fn avoiding(self, avoided: ServerSet) -> Self {
@@ -103,7 +109,11 @@ impl Index {
         let skewed_in = |version: &Version| {
             // Who could not say what it has there is not said to lack it.
             let heard = heard.without(version.hollow);
-            version.resources.values().filter(|it| !heard.without(it.namespaced.union(it.cluster)).is_empty()).count()
+            version
+                .resources
+                .values()
+                .filter(|it| !heard.without(it.namespaced.union(it.cluster)).is_empty())
+                .count()
         };
         self.skewed = self.groups.values().flat_map(Map::values).map(skewed_in).sum();
     }

@@ -63,7 +63,7 @@ impl View {
         let catalog = proxy.book.catalog();
         let home = match proxy.home {
             Home::Sidecar(home) => Some(Arc::clone(&proxy.fleet.get(home).name)),
-            Home::Front(_) => None,
+            Home::Front(..) => None,
         };
         let servers = proxy.fleet.iter().zip(&catalog.servers).map(|(server, known)| {
             let version = known.document.as_ref().and_then(|document| document.version);

@@ -17,7 +17,7 @@ pub(in crate::ops::admin) fn servers(proxy: &Proxy, only: Option<usize>) -> Valu
     let catalog = proxy.book.catalog();
     let home = match proxy.home {
         Home::Sidecar(home) => json!(*proxy.fleet.get(home).name),
-        Home::Front(_) => Value::Null,
+        Home::Front(..) => Value::Null,
     };
     let servers = proxy.fleet.iter().zip(&catalog.servers).enumerate();
     let servers: Vec<Value> = servers
@@ -44,6 +44,7 @@ fn server(proxy: &Proxy, number: usize, server: &Server, known: &Knowledge) -> V
     json!({
         "name": *server.name,
         "address": server.authority,
+        "trustDomain": *server.trust_domain,
         "version": known.document.as_ref().and_then(|document| document.version)
             .map(|(major, minor)| format!("{major}.{minor}")),
         "healthy": server.health.is_healthy(),
