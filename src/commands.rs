@@ -3,4 +3,5 @@
 pub mod certs;
 pub mod config;
 pub mod demo;
+pub mod healthz;
 pub mod serve;

@@ -5,6 +5,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use kube_peer_proxy::{commands, config};
 
+/// The static binary of the image: with musl's allocator a request costs nearly half as much CPU again.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Bad usage or configuration, as BSD's `sysexits.h` has it.
 const EX_USAGE: u8 = 64;
 
@@ -26,6 +31,8 @@ enum Command {
     Certs(commands::certs::CertsArgs),
     /// Look at a configuration without running it
     Config(Box<commands::config::ConfigArgs>),
+    /// Ask a proxy whether it is ready, for the health check of a container: exit code 0 or 1
+    Healthz(commands::healthz::HealthzArgs),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +50,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => commands::demo::run(&args),
         Command::Certs(args) => commands::certs::run(&args, &mut std::io::stdout()),
         Command::Config(args) => commands::config::run(&args, &mut std::io::stdout(), &mut std::io::stderr()),
+        Command::Healthz(args) => commands::healthz::run(&args, &mut std::io::stdout()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

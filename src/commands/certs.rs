@@ -4,6 +4,7 @@ mod kubeconfig;
 
 use std::io::Write;
 use std::net::IpAddr;
+use std::os::unix::fs::chown;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
@@ -41,6 +42,16 @@ pub struct CertsArgs {
     /// Leave files that are there as they are, if they are all there
     #[arg(long)]
     keep: bool,
+    /// Give the PKI's files to this user, by number (takes root, or CAP_CHOWN)
+    #[arg(long, value_name = "UID[:GID]", value_parser = owner)]
+    owner: Option<Owner>,
+}
+
+/// Whose files they are to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Owner {
+    user: u32,
+    group: Option<u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -57,7 +68,7 @@ pub fn run(args: &CertsArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let made = files(args).context("the certificates could not be made")?;
     let (there, absent): (Vec<_>, Vec<_>) = made.iter().partition(|file| args.dir.join(&file.name).exists());
     if args.keep && absent.is_empty() {
-        writeln!(out, "{} has all files already; they stay", args.dir.display())?;
+        writeln!(out, "{}: the PKI that is there stays", args.dir.display())?;
     } else {
         if args.keep && !there.is_empty() {
             bail!(
@@ -69,6 +80,12 @@ pub fn run(args: &CertsArgs, out: &mut impl Write) -> anyhow::Result<()> {
         }
         for path in pki::write_all(&args.dir, &made, args.force)? {
             writeln!(out, "{}", path.display())?;
+        }
+    }
+    if let Some(Owner { user, group }) = args.owner {
+        for path in made.iter().map(|file| args.dir.join(&file.name)) {
+            chown(&path, Some(user), group)
+                .with_context(|| format!("cannot give {} to user {user}", path.display()))?;
         }
     }
     if let Some(file) = &args.kubeconfig {
@@ -106,6 +123,16 @@ fn client(text: &str) -> Result<Client, String> {
     }
     let groups = groups.split(',').filter(|group| !group.is_empty()).map(str::to_owned).collect();
     Ok(Client { user: user.to_owned(), groups })
+}
+
+fn owner(text: &str) -> Result<Owner, String> {
+    let (user, group) = match text.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (text, None),
+    };
+    let number =
+        |text: &str| text.parse().map_err(|_| "is no UID or UID:GID, such as 65532:65532".to_owned());
+    Ok(Owner { user: number(user)?, group: group.map(number).transpose()? })
 }
 
 /// A DNS name, perhaps with a `*` in front, or an address.

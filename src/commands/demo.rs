@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
 
 use anyhow::ensure;
-use clap::Args;
+use clap::{Args, Subcommand};
 use http::{Method, StatusCode};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -12,6 +12,7 @@ use crate::{
     ops::telemetry::{self, LogFormat},
 };
 
+mod api_server;
 mod check;
 mod stage;
 
@@ -19,7 +20,10 @@ use stage::Stage;
 
 /// What `demo` is told on the command line.
 #[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct DemoArgs {
+    #[command(subcommand)]
+    part: Option<DemoPart>,
     /// Play the story of the README, print what was seen, and exit
     #[arg(long)]
     check: bool,
@@ -35,11 +39,20 @@ pub struct DemoArgs {
     log_level: Option<String>,
 }
 
+#[derive(Clone, Debug, Subcommand)]
+enum DemoPart {
+    /// One of its API servers by itself, in memory: for demonstrations only, it keeps nothing and checks nothing
+    ApiServer(api_server::ApiServerArgs),
+}
+
 /// Runs until SIGTERM or SIGINT, or until the story is told.
 ///
 /// # Errors
 /// If a port is taken, or the story does not go as it should.
 pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
+    if let Some(DemoPart::ApiServer(args)) = &args.part {
+        return api_server::run(args);
+    }
     let usual = if args.check { "error" } else { "warn" };
     telemetry::init(args.log_level.as_deref().unwrap_or(usual), LogFormat::Text)?;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {

@@ -118,6 +118,7 @@ impl Catalog {
                 index.add(server, &document.api.list);
                 index.add(server, &document.apis.list);
             }
+            index.complete(documents().map(|(server, _)| server).collect());
             Arc::new(index)
         };
         Self { generation: self.generation + 1, fleet, servers, fresh, unknown, answers, index, memory }
@@ -133,6 +134,12 @@ impl Catalog {
     /// in no list, whoever answers it.
     pub fn speaks_of(info: &RequestInfo<'_>) -> bool {
         info.is_resource && index::is_listable(&info.verb)
+    }
+
+    /// How many resources (group, version and resource) some of the servers that were ever heard list and others
+    /// don't.
+    pub fn skewed(&self) -> usize {
+        self.index.skewed
     }
 
     /// Whether a server lists a group, or of it a version.

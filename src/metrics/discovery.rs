@@ -31,6 +31,7 @@ pub struct DiscoveryMetrics {
     merged_misses: Counter,
     nopeer: Counter,
     conflicts: Gauge,
+    skewed: Gauge,
     revalidations: Family<Revalidation, Counter>,
 }
 
@@ -177,6 +178,11 @@ impl DiscoveryMetrics {
             self.conflicts.clone(),
         );
         registry.register(
+            "kube_peer_proxy_skewed_resources",
+            "Resources (group, version and resource) that some API servers serve and others don't: 0 once an upgrade is done",
+            self.skewed.clone(),
+        );
+        registry.register(
             "kube_peer_proxy_discovery_revalidations",
             "Discovery answers that waited for fetches because what discovery is made of was written through us",
             self.revalidations.clone(),
@@ -237,6 +243,11 @@ impl DiscoveryMetrics {
     /// So many things servers contradict each other in.
     pub fn conflicts(&self, count: usize) {
         self.conflicts.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// How many resources not all servers have, as the catalog tells at each scrape.
+    pub fn skewed(&self, number: usize) {
+        self.skewed.set(i64::try_from(number).unwrap_or(i64::MAX));
     }
 
     /// An answer waited for every healthy server, `in_time` or until that took too long.

@@ -83,9 +83,10 @@ impl Admin {
         }
     }
 
-    /// Pools know how they are; nobody else keeps count.
-    fn count_connections(&self) {
+    /// Pools and catalogs know how they are; nobody else keeps count.
+    fn count(&self) {
         let proxy = self.proxy.load();
+        proxy.metrics.discovery.skewed(proxy.book.catalog().skewed());
         for server in proxy.fleet.iter() {
             for class in Class::ALL {
                 let stats = server.connections(class);
@@ -112,7 +113,7 @@ impl Admin {
             ("/livez", _) => report(Readiness::livez(asked("verbose").is_some())),
             ("/readyz", _) => report(self.readiness.readyz(asked("verbose").is_some())),
             ("/metrics", _) => {
-                self.count_connections();
+                self.count();
                 with_type(self.exposition.render(), metrics::CONTENT_TYPE)
             }
             ("/debug/servers", Pages::All) => json(&debug::servers(&self.proxy.load())),

@@ -82,6 +82,7 @@ mod tests {
         metrics.discovery.merged(true);
         metrics.discovery.merged(false);
         metrics.discovery.nopeer();
+        metrics.discovery.skewed(1);
         metrics.upgrades.opened("a".into()).ended("idle");
         metrics.servers.healthy(&server, true);
         metrics.servers.probed(&server, "ok");
@@ -124,6 +125,7 @@ mod tests {
             "kube_peer_proxy_response_body_bytes_total",
             "kube_peer_proxy_discovery_sync_total",
             "kube_peer_proxy_discovery_last_sync_timestamp_seconds",
+            "kube_peer_proxy_skewed_resources",
             "kube_peer_proxy_server_healthy",
             "kube_peer_proxy_server_ejections_total",
             "kube_peer_proxy_server_freshness",

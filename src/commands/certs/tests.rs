@@ -118,3 +118,20 @@ fn a_kubeconfig_of_ours_follows_the_pki_and_nobody_elses_is_touched() {
     assert_ne!(std::fs::read_to_string(&file).unwrap(), "apiVersion: v1\n");
     assert!(args(&pki, &["--kubeconfig-server", "https://h:1"]).is_err(), "says nothing without a file");
 }
+
+#[test]
+fn the_files_go_to_their_owner() {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let dir = tempfile::tempdir().unwrap();
+    let me = std::fs::metadata(dir.path()).unwrap();
+    // Nobody but root may give files away; to oneself anybody may.
+    let (user, group) = if me.uid() == 0 { (65_532, 65_533) } else { (me.uid(), me.gid()) };
+    let given = args(dir.path(), &["--owner", &format!("{user}:{group}")]).unwrap();
+    run(&given, &mut Vec::new()).unwrap();
+    let key = std::fs::metadata(dir.path().join("admin.key")).unwrap();
+    assert_eq!((key.uid(), key.gid(), key.mode() & 0o777), (user, group, 0o600));
+    for wrong in ["root", "1:", ":1", "-1", "1:2:3", ""] {
+        assert!(args(dir.path(), &["--owner", wrong]).is_err(), "{wrong:?}");
+    }
+}

@@ -34,6 +34,8 @@ pub(super) fn is_listable(verb: &str) -> bool {
 #[derive(Default)]
 pub(super) struct Index {
     groups: Map<Map<Version>>,
+    /// Resources that not all of those servers list whose documents are in it.
+    pub(super) skewed: usize,
 }
 
 #[derive(Default)]
@@ -83,6 +85,20 @@ impl Index {
                 entry(versions, &listed.version).add(server, listed);
             }
         }
+    }
+
+    /// Counts what differs, once all are in.
+    pub(super) fn complete(&mut self, heard: ServerSet) {
+        let skewed_in = |version: &Version| {
+            // Who could not say what it has there is not said to lack it.
+            let heard = heard.without(version.hollow);
+            version
+                .resources
+                .values()
+                .filter(|it| !heard.without(it.namespaced.union(it.cluster)).is_empty())
+                .count()
+        };
+        self.skewed = self.groups.values().flat_map(Map::values).map(skewed_in).sum();
     }
 
     pub(super) fn serving(&self, info: &RequestInfo<'_>) -> Serving {
