@@ -15,6 +15,7 @@
 
 mod changes;
 mod document;
+mod domains;
 mod duration;
 mod expiry;
 mod flags;
@@ -38,8 +39,8 @@ pub use flags::ServeArgs;
 pub use material::{Certificates, KeyPair, Material, ServerMaterial};
 pub use source::{Attempt, Contents, Source};
 pub use types::{
-    Callers, ClientLimits, Config, Connections, Discovery, FrontProxy, Health, Home, HomePreference, Listen,
-    LogFormat, MinVersion, Operating, PeerSource, Peers, Reroute, ServerConfig, Shutdown, SniCertificate,
+    Callers, ClientLimits, Config, Connections, Discovery, FrontProxy, Health, Home, HomePreference,
+    IdentityRule, Listen, LogFormat, MappedName, MinVersion, Operating, PeerSource, Peers, Reroute, ServerConfig, Shutdown, SniCertificate,
     UserHeaders,
 };
 

@@ -40,6 +40,7 @@ pub mod admit;
 pub mod authorize;
 pub mod caller;
 mod documents;
+pub mod domains;
 pub mod forward;
 pub mod headers;
 pub mod home;
@@ -134,12 +135,14 @@ struct Exchange {
 // === impl Proxy ===
 
 impl Proxy {
-    /// The same, before other servers.
+    /// The same, before other servers, and with another policy if there is one. Requests that began with this one keep its
+    /// own: the names of trust domains mean what they meant (I13).
     #[must_use]
-    pub fn before(&self, servers: Servers) -> Self {
+    pub fn before(&self, servers: Servers, policy: Option<Arc<Policy>>) -> Self {
         let Servers { home, fleet, book, library, refresh } = servers;
+        let policy = policy.map(|policy| Arc::new(ArcSwap::new(policy)));
         Self {
-            policy: Arc::clone(&self.policy),
+            policy: policy.unwrap_or_else(|| Arc::clone(&self.policy)),
             home,
             fleet,
             book,
@@ -219,7 +222,7 @@ impl Proxy {
                     let registers = writes::is_registration(&info, &exchange);
                     let answer = self.forward(&info, &decoded, exchange, body, record).await?;
                     if registers {
-                        self.registered(&answer);
+                        self.registered(&answer, record.server.as_deref());
                     }
                     Ok(answer)
                 }
@@ -247,7 +250,9 @@ impl Proxy {
     /// would have to find out why (`k8s.io/apiserver/pkg/server/filters/maxinflight.go`).
     fn seat(&self, exchange: &Exchange) -> Result<Option<Seat>, Status> {
         let Some(max) = exchange.policy.settings.max_requests_in_flight else { return Ok(None) };
-        if exchange.caller.is_master() {
+        // Those of another cluster are nobody's masters here.
+        let is_of_home = self.fleet.get(exchange.home).trust_domain == exchange.policy.domains.callers;
+        if is_of_home && exchange.caller.is_master() {
             return Ok(Some(self.seats.take_anyway()));
         }
         let full = || {
@@ -299,7 +304,7 @@ impl Proxy {
         path: &str,
         exchange: &Exchange,
         catalog: &Catalog,
-    ) -> Situation {
+    ) -> Situation<'_> {
         let below = |prefix: &str| {
             path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
@@ -314,7 +319,11 @@ impl Proxy {
             healthy: self.fleet.healthy(),
             fresh: catalog.fresh,
             unknown: catalog.ignorance_of(info),
+            unheard: catalog.unheard(),
             incomplete: !self.is_complete(),
+            denied: ServerSet::EMPTY,
+            domains: self.fleet.domains(),
+            reach: self.reach(exchange),
         }
     }
 
@@ -334,14 +343,20 @@ impl Proxy {
     }
 
     /// The decision for a request as it stands now, for `/debug/explain`.
-    pub fn explain(&self, info: &RequestInfo<'_>, path: &str, home: usize) -> (Decision, Arc<Catalog>) {
+    pub fn explain(
+        &self,
+        info: &RequestInfo<'_>,
+        path: &str,
+        home: usize,
+        caller: Caller,
+    ) -> (Decision, Arc<Catalog>) {
         let catalog = self.book.catalog();
         let exchange = Exchange {
             policy: self.policy.load_full(),
             method: Method::GET,
             uri: Uri::default(),
             headers: HeaderMap::new(),
-            caller: Caller::Anonymous,
+            caller,
             home,
             peer_proxied: false,
             upgrade: None,

@@ -148,7 +148,9 @@ impl Keeper {
             config::Home::Named(name) => {
                 Home::Sidecar(fleet.position(name).with_context(|| format!("home: there is no {name}"))?)
             }
-            config::Home::Chosen(preference) => Home::Front(*preference),
+            config::Home::Chosen(preference) => {
+                Home::Front(*preference, fleet.in_domain(config.home_domain()))
+            }
         };
         Ok(Prepared { fleet, home })
     }
@@ -331,8 +333,8 @@ fn made(
         upgrades: Upgrades::new(&target, upgrade, &settings, &observed(Class::Upgrade))
             .with_context(context)?,
     };
-    let (name, headers) = (Arc::clone(&server.name), server.headers.clone());
-    Ok(Server::new(name, target.authority(), headers, health, pools))
+    let (name, domain) = (Arc::clone(&server.name), Arc::clone(&server.trust_domain));
+    Ok(Server::new(name, target.authority(), domain, server.headers.clone(), health, pools))
 }
 
 /// How connections to a server with these files begin.

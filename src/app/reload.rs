@@ -260,15 +260,20 @@ impl Reload {
         let tls = policy::serving(&loaded, &policy)?;
         let rekeyed = self.rekeyed(&everybody, &prepared)?;
 
-        // In this order: whose CA is gone is nobody at once, and can't resume a session either.
-        proxy.policy.store(Arc::new(policy));
+        // In this order: whose CA is gone is nobody at once, and can't resume a session either. Other servers come in one
+        // piece with the policy: what it says of a trust domain is of the servers that it names.
+        let policy = Arc::new(policy);
+        if other_servers {
+            let servers = self.keeper.begin(prepared, Some(&proxy));
+            self.proxy.store(Arc::new(proxy.before(servers, Some(policy))));
+        } else {
+            proxy.policy.store(policy);
+        }
         self.tls.store(tls);
         for Rekey { server, tls, same_cas } in rekeyed {
             server.rekey(tls, same_cas);
         }
         if other_servers {
-            let servers = self.keeper.begin(prepared, Some(&proxy));
-            self.proxy.store(Arc::new(proxy.before(servers)));
             self.keeper.let_go();
         }
         self.everybody = everybody;
@@ -330,7 +335,7 @@ impl Reload {
             self.metrics.discovery.freshness(name, freshness.as_str());
         }
         if let Some(servers) = others {
-            self.proxy.store(Arc::new(proxy.before(servers)));
+            self.proxy.store(Arc::new(proxy.before(servers, None)));
             self.keeper.let_go();
         }
     }

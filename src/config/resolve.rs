@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::document::{self, Table};
+use super::domains;
 use super::duration::{DAY, MINUTE, SHORT};
 use super::material::{Certificates, Files};
 use super::peers::{self, Kind};
@@ -98,8 +99,11 @@ fn build(s: &mut Settings<'_>, found: &mut Findings) -> Option<(Config, Material
     let (callers, client_ca, front_proxy_ca) = callers(s, found);
     let kind = peers::kind(s, found);
     let servers = servers::servers(s, kind != Kind::Dns, found);
-    let peers = peers::peers(s, kind, &servers, found);
+    let trust_domain = domains::callers(s, &servers, found);
     let home = home(s, &servers, kind, found);
+    let home_domain = domains::home(s, &servers, &home, &trust_domain, found);
+    let peers = peers::peers(s, kind, home_domain, found);
+    let identity_map = domains::identity_map(s, &servers, &trust_domain, found);
     let allow_shared_identity = s.on_off(found, "allow-shared-identity", false);
     let others = peers.as_ref().map(|(peers, material)| (&peers.like, material));
     servers::check_trust(&servers, others, allow_shared_identity, s, found);
@@ -128,6 +132,8 @@ fn build(s: &mut Settings<'_>, found: &mut Findings) -> Option<(Config, Material
         listen: Listen { bind, cert_file, key_file, min_version, cipher_suites, sni },
         clients,
         callers,
+        trust_domain,
+        identity_map,
         servers,
         home,
         allow_shared_identity,

@@ -158,6 +158,12 @@ impl Catalog {
         })
     }
 
+    /// Servers that never said what they serve.
+    pub fn unheard(&self) -> ServerSet {
+        let heard = self.servers.iter().map(|known| known.document.is_some()).enumerate();
+        heard.filter_map(|(number, heard)| (!heard).then_some(number)).collect()
+    }
+
     /// The same of a group, or of it a version.
     pub fn ignorance_of_group(&self, group: &str, version: Option<&str>) -> ServerSet {
         let unknown = self.unknown.iter().filter(|number| {

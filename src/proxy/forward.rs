@@ -13,6 +13,7 @@ use tokio::time;
 
 use super::{
     Exchange, Proxy, Reroute,
+    domains::OF_HOME,
     headers::{self, PEER_PROXIED},
     record::Record,
     route::{self, Decision, Reason},
@@ -83,8 +84,9 @@ impl Proxy {
         let mut request = Some(exchange.request(body));
         loop {
             let catalog = self.book.catalog();
-            let serving = catalog.serving(info).avoiding(tried.denied);
+            let serving = catalog.serving(info);
             let mut situation = self.situation(info, path, &exchange, &catalog);
+            situation.denied = tried.denied;
             situation.healthy = situation.healthy.without(tried.unprocessed);
             let home = ServerSet::one(exchange.home);
             let (candidates, reason) = match route::route(serving, situation) {
@@ -94,6 +96,20 @@ impl Proxy {
                     (home, reason)
                 }
                 Decision::Peers(peers, reason) => (peers, reason),
+                Decision::Forbidden(reason @ Reason::OtherDomain)
+                    if exchange.policy.settings.reroute == Reroute::DryRun =>
+                {
+                    (home, reason)
+                }
+                Decision::Forbidden(reason) => {
+                    record.decided(reason);
+                    let listed = serving.listed();
+                    if info.is_resource && !listed.is_empty() {
+                        let (group, version, resource) = (info.group, info.version, info.resource);
+                        self.metrics.reroutes.failed("trust_domain", group, version, resource);
+                    }
+                    return Err(self.out_of_reach(&exchange, &what(info), listed));
+                }
                 Decision::Unavailable(reason) => {
                     record.decided(reason);
                     self.metrics.discovery.skipped(match reason {
@@ -199,7 +215,13 @@ impl Proxy {
         record: &mut Record,
     ) -> Result<Response<Body>, Failure> {
         let Attempt { server, rerouted, long_running, turn } = attempt;
-        if let Some(user) = exchange.caller.stamped() {
+        let user = self.presented(exchange, server).map_err(Failure::Refused)?;
+        if server.trust_domain != self.fleet.get(exchange.home).trust_domain {
+            for name in OF_HOME {
+                request.headers_mut().remove(name);
+            }
+        }
+        if let Some(user) = &user {
             user.stamp(request.headers_mut(), &server.user_headers).map_err(Failure::Refused)?;
         }
         if rerouted {
@@ -209,11 +231,10 @@ impl Proxy {
             record.class = Class::Upgrade.as_str();
             record.long_running = true;
             // Rare and big: boxed, it does not make every other request's future as big.
-            let certificate = exchange.caller.stamped().is_some();
-            return Box::pin(self.switch(wish, server, request, certificate, turn)).await;
+            return Box::pin(self.switch(wish, server, request, user.is_some(), turn)).await;
         }
         let token = self.token_of(exchange);
-        let class = match (exchange.caller.stamped(), &token) {
+        let class = match (&user, &token) {
             (Some(_), _) => Class::Identity,
             (None, Some(token)) if server.has_proven(token) => Class::Token,
             (None, _) => Class::Unproven,

@@ -67,6 +67,12 @@ impl Serving {
         self.current.union(self.stale)
     }
 
+    /// The same of some servers.
+    #[must_use]
+    pub fn among(self, some: ServerSet) -> Self {
+        Self { current: self.current.intersection(some), stale: self.stale.intersection(some) }
+    }
+
     /// The same without some servers, unless nobody would be left.
     #[must_use]
     pub fn avoiding(self, avoided: ServerSet) -> Self {

@@ -1,5 +1,7 @@
 //! `/debug`: the catalog and its decisions as JSON. Nothing here is secret, and nothing changes anything.
 
+use std::sync::Arc;
+
 use http::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -9,9 +11,10 @@ use crate::{
         discovery::{DiscoveryPath, Tree},
         media_type::AggregatedVersion,
         request_info::{self, RequestInfo},
+        user::UserInfo,
     },
     discovery::catalog::Key,
-    proxy::{Proxy, home::Home, route::Decision},
+    proxy::{Proxy, caller::Caller, home::Home, route::Decision},
     servers::{
         Class, Server,
         health::{Health, Reason},
@@ -24,7 +27,7 @@ pub(super) fn servers(proxy: &Proxy) -> Value {
     let catalog = proxy.book.catalog();
     let home = match proxy.home {
         Home::Sidecar(home) => json!(*proxy.fleet.get(home).name),
-        Home::Front(_) => Value::Null,
+        Home::Front(..) => Value::Null,
     };
     let servers: Vec<Value> = proxy
         .fleet
@@ -47,6 +50,7 @@ pub(super) fn servers(proxy: &Proxy) -> Value {
             json!({
                 "name": *server.name,
                 "address": server.authority,
+                "trustDomain": *server.trust_domain,
                 "version": known.document.as_ref().and_then(|document| document.version)
                     .map(|(major, minor)| format!("{major}.{minor}")),
                 "healthy": server.health.is_healthy(),
@@ -157,7 +161,7 @@ fn push(list: &mut Value, name: &str) {
 /// # Errors
 /// What is missing or wrong in the question.
 pub(super) fn explain<'a>(proxy: &Proxy, asked: impl Fn(&str) -> Option<&'a str>) -> Result<Value, String> {
-    const USAGE: &str = "ask as /debug/explain?path=/apis/apps/v1/deployments&verb=list[&home=NAME]";
+    const USAGE: &str = "ask as /debug/explain?path=/apis/apps/v1/deployments&verb=list[&home=NAME][&user=NAME&groups=G,G]";
     let target = asked("path").ok_or(USAGE)?;
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     if !path.starts_with('/') {
@@ -180,9 +184,9 @@ pub(super) fn explain<'a>(proxy: &Proxy, asked: impl Fn(&str) -> Option<&'a str>
             proxy.fleet.position(name).ok_or_else(|| format!("there is no API server {name:?}"))?
         }
         (None, Home::Sidecar(home)) => home,
-        (None, Home::Front(_)) => return Err("in front mode say which home to assume: &home=NAME".into()),
+        (None, Home::Front(..)) => return Err("in front mode say which home to assume: &home=NAME".into()),
     };
-    let (decision, catalog) = proxy.explain(&info, &decoded, home);
+    let (decision, catalog) = proxy.explain(&info, &decoded, home, caller(&asked));
     let names = |servers: ServerSet| -> Vec<&str> {
         servers.iter().map(|number| &*proxy.fleet.get(number).name).collect()
     };
@@ -191,6 +195,7 @@ pub(super) fn explain<'a>(proxy: &Proxy, asked: impl Fn(&str) -> Option<&'a str>
         Decision::Home(reason) => ("home", ServerSet::one(home), reason),
         Decision::Peers(peers, reason) => ("peer", peers, reason),
         Decision::Unavailable(reason) => ("nowhere (503)", ServerSet::EMPTY, reason),
+        Decision::Forbidden(reason) => ("nowhere (403)", ServerSet::EMPTY, reason),
     };
     let (goes, to, reason, because) = match merged(proxy, &method, &decoded) {
         Some(because) => ("here", ServerSet::EMPTY, "merged-document", because),
@@ -213,6 +218,14 @@ pub(super) fn explain<'a>(proxy: &Proxy, asked: impl Fn(&str) -> Option<&'a str>
         "healthy": names(proxy.fleet.healthy()),
         "catalogGeneration": catalog.generation,
     }))
+}
+
+/// For whom it is asked: somebody with a certificate, if he is named.
+fn caller<'a>(asked: &impl Fn(&str) -> Option<&'a str>) -> Caller {
+    let Some(name) = asked("user") else { return Caller::Anonymous };
+    let groups = asked("groups").unwrap_or_default().split(',').filter(|group| !group.is_empty());
+    let groups = groups.map(str::to_owned).collect();
+    Caller::Certificate(Arc::new(UserInfo { name: name.to_owned(), groups, ..UserInfo::default() }))
 }
 
 /// Why a request is answered by nobody but us, if it is.
