@@ -14,7 +14,7 @@
 # shellcheck source=/dev/null
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-images=("${FIRST_IMAGE:-kindest/node:v1.35.0}" "${SECOND_IMAGE:-kindest/node:v1.36.0}")
+images=("${FIRST_IMAGE:-kindest/node:v1.35.0}" "${SECOND_IMAGE:-kindest/node:v1.36.1}")
 port=${PORT:-7643}
 domains=(first second)
 
