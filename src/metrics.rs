@@ -44,6 +44,8 @@ pub type ServerName = Arc<str>;
 /// in any registry, which is what tests of a single floor want.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
+    /// Whether `/readyz` says so, as it stands at each scrape.
+    pub ready: Gauge,
     /// Client connections.
     pub clients: ClientMetrics,
     /// Requests, whatever became of them.
@@ -84,6 +86,7 @@ impl Metrics {
     /// A set of metrics that `registry` shows.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
+        registry.register("kube_peer_proxy_ready", "1 while /readyz says 200", metrics.ready.clone());
         metrics.clients.register(registry);
         metrics.requests.register(registry);
         metrics.reroutes.register(registry);

@@ -83,9 +83,10 @@ impl Admin {
         }
     }
 
-    /// Pools and catalogs know how they are; nobody else keeps count.
+    /// What others know at any time, and nobody else keeps count of.
     fn count(&self) {
         let proxy = self.proxy.load();
+        proxy.metrics.ready.set(self.readiness.is_ready().into());
         proxy.metrics.discovery.skewed(proxy.book.catalog().skewed());
         for server in proxy.fleet.iter() {
             for class in Class::ALL {

@@ -115,6 +115,7 @@ mod tests {
         let text = touched();
         for name in [
             "kube_peer_proxy_build_info",
+            "kube_peer_proxy_ready",
             "kube_peer_proxy_client_connections",
             "kube_peer_proxy_client_connections_refused_total",
             "kube_peer_proxy_client_handshakes_total",

@@ -113,6 +113,29 @@ async fn serve_runs_until_sigterm_and_exits_0() {
 }
 
 #[tokio::test]
+async fn healthz_says_who_is_ready_and_what_is_missing() {
+    let cluster = Cluster::start(&[V1_32]).await;
+    let mut program = Program::start(&cluster.server("v132").url(), &["--shutdown-delay-duration=20s"]).await;
+    let admin = program.admin.to_string();
+    let ask = async |more: &'static [&'static str]| {
+        let arguments = [&["healthz", "--admin", &admin], more].concat();
+        let Output { status, stdout, stderr } =
+            tokio::process::Command::new(PROGRAM).args(arguments).env_clear().output().await.unwrap();
+        (status.code(), String::from_utf8([stdout, stderr].concat()).unwrap())
+    };
+    until("it is ready", async || (ask(&[]).await.0 == Some(0)).then_some(())).await;
+    assert_eq!(ask(&[]).await.1, format!("{admin} is ready\n"));
+    program.signal("TERM");
+    let said = until("it leaves", async || Some(ask(&[]).await).filter(|(code, _)| *code == Some(1))).await.1;
+    assert!(said.contains("500") && said.contains("not-shutting-down") && said.lines().count() == 1, "{said}");
+    assert_eq!(ask(&["--live"]).await, (Some(0), format!("{admin} is alive\n")));
+    program.signal("TERM");
+    program.ended().await;
+    let (code, said) = ask(&[]).await;
+    assert!(code == Some(1) && said.contains("cannot be asked") && said.lines().count() == 1, "{said}");
+}
+
+#[tokio::test]
 async fn a_second_signal_ends_it_now_with_1() {
     let cluster = Cluster::start(&[V1_32]).await;
     let mut program = Program::start(&cluster.server("v132").url(), &["--shutdown-delay-duration=20s"]).await;

@@ -22,6 +22,7 @@ mod kit;
 mod limits;
 mod merge_props;
 mod not_found;
+mod observability;
 mod old_servers;
 mod openapi;
 mod pool;
