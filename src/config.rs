@@ -40,8 +40,8 @@ pub use material::{Certificates, KeyPair, Material, ServerMaterial};
 pub use source::{Attempt, Contents, Source};
 pub use types::{
     Callers, ClientLimits, Config, Connections, Discovery, FrontProxy, Health, Home, HomePreference,
-    IdentityRule, Listen, LogFormat, MappedName, MinVersion, Operating, PeerSource, Peers, Reroute, ServerConfig, Shutdown, SniCertificate,
-    UserHeaders,
+    IdentityRule, Listen, LogFormat, MappedName, MinVersion, Operating, PeerSource, Peers, Reroute,
+    ServerConfig, Shutdown, SniCertificate, UserHeaders,
 };
 
 /// A configuration without a fault, and what its files hold.

@@ -111,8 +111,7 @@ impl Witnesses {
     fn read(&self, trust_domain: &str, mut read: impl FnMut(&Informers) -> Option<Reading>) -> Reading {
         let witnesses = self.lock();
         let of_domain = witnesses.values().filter(|witness| &*witness.trust_domain == trust_domain);
-        let (ready, others): (Vec<_>, Vec<_>) =
-            of_domain.partition(|witness| witness.health.is_ready());
+        let (ready, others): (Vec<_>, Vec<_>) = of_domain.partition(|witness| witness.health.is_ready());
         let mut all = ready.into_iter().chain(others);
         all.find_map(|witness| read(&witness.informers)).unwrap_or_else(Reading::unknown)
     }

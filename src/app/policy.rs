@@ -31,10 +31,7 @@ pub(super) fn policy(loaded: &Loaded, leaving: &[UserHeaders], generation: u64) 
         generation,
         identity_filter: Arc::new(IdentityFilter::new(user_headers.chain(front_proxy))),
         authenticator,
-        domains: Domains {
-            callers: Arc::clone(&config.trust_domain),
-            rules: config.identity_map.clone(),
-        },
+        domains: Domains { callers: Arc::clone(&config.trust_domain), rules: config.identity_map.clone() },
         settings: Settings {
             reroute: config.reroute,
             merge: config.discovery.merge,

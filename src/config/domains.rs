@@ -93,7 +93,9 @@ pub(super) fn identity_map(
         })
         .collect();
     let mapped: BTreeSet<&str> = rules.iter().map(|rule| &*rule.trust_domain).collect();
-    for (domain, servers) in domains.iter().filter(|(domain, _)| **domain != callers && !mapped.contains(**domain)) {
+    for (domain, servers) in
+        domains.iter().filter(|(domain, _)| **domain != callers && !mapped.contains(**domain))
+    {
         let servers = servers.join(", ");
         found.warning(
             &key,
@@ -129,10 +131,17 @@ fn rule(s: &Settings<'_>, found: &mut Findings) -> Option<IdentityRule> {
     }
     let as_groups = s.list(found, "as-groups", Vec::new(), |text| given_away(text, true));
     if as_groups.iter().any(|group| group == KUBEADM_ADMINS) {
-        let message = format!("{KUBEADM_ADMINS} may do everything in a cluster that kubeadm or kind has made");
+        let message =
+            format!("{KUBEADM_ADMINS} may do everything in a cluster that kubeadm or kind has made");
         found.warning(&s.key("as-groups"), message);
     }
-    Some(IdentityRule { trust_domain: trust_domain?.into(), users, groups, user: literal.or(prefixed)?, as_groups })
+    Some(IdentityRule {
+        trust_domain: trust_domain?.into(),
+        users,
+        groups,
+        user: literal.or(prefixed)?,
+        as_groups,
+    })
 }
 
 fn check_domain(
@@ -164,7 +173,9 @@ fn check_shadow(
 ) {
     let everybody = (Arc::clone(&rule.trust_domain), "users", EVERYBODY.to_owned());
     if let Some(first) = named.get(&everybody) {
-        let message = format!("never counts: identityMap[{first}] is for everybody, and the first rule that matches counts");
+        let message = format!(
+            "never counts: identityMap[{first}] is for everybody, and the first rule that matches counts"
+        );
         found.fault(s.key("trust-domain"), message);
         return;
     }
@@ -192,7 +203,9 @@ fn matched_user(text: &str) -> Result<String, String> {
 /// One of a caller's groups.
 fn matched_group(text: &str) -> Result<String, String> {
     if text.contains('*') || text == ALL_AUTHENTICATED {
-        return Err(format!("{text:?} is no group that a certificate or a front proxy names; everybody is users: ['*']"));
+        return Err(format!(
+            "{text:?} is no group that a certificate or a front proxy names; everybody is users: ['*']"
+        ));
     }
     somebody(text)
 }
@@ -205,7 +218,9 @@ fn somebody(text: &str) -> Result<String, String> {
 /// A user or group that callers become.
 fn given_away(text: &str, is_group: bool) -> Result<String, String> {
     if text == MASTERS {
-        return Err(format!("{text} may do everything, and nobody of another trust domain is ever made one of them"));
+        return Err(format!(
+            "{text} may do everything, and nobody of another trust domain is ever made one of them"
+        ));
     }
     if text.starts_with(SYSTEM) && !(is_group && text == ALL_AUTHENTICATED) {
         return Err(format!(
@@ -222,13 +237,17 @@ fn given_away(text: &str, is_group: bool) -> Result<String, String> {
 /// What stands before callers' own names.
 fn prefix(text: &str) -> Result<String, String> {
     if text.is_empty() {
-        return Err("is empty: callers would become users whom the other trust domain knows by the same name; it \
+        return Err(
+            "is empty: callers would become users whom the other trust domain knows by the same name; it \
                     takes text such as demo:"
-            .to_owned());
+                .to_owned(),
+        );
     }
     // With a name behind it, it could be that.
     if text.starts_with(SYSTEM) || SYSTEM.starts_with(text) {
-        return Err(format!("{text:?} could make users that mean something to Kubernetes itself ({SYSTEM}…)"));
+        return Err(format!(
+            "{text:?} could make users that mean something to Kubernetes itself ({SYSTEM}…)"
+        ));
     }
     if text.trim_start() != text || text.contains(char::is_control) {
         return Err(format!("{text:?} is no beginning of a name"));

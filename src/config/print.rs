@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use super::duration::{format, format_bytes};
 use super::settings::file_key;
 use super::{
-    ClientLimits, Config, Home, HomePreference, IdentityRule, Listen, LogFormat, MappedName, PeerSource, Peers, Reroute, ServerConfig,
-    SniCertificate, UserHeaders,
+    ClientLimits, Config, Home, HomePreference, IdentityRule, Listen, LogFormat, MappedName, PeerSource,
+    Peers, Reroute, ServerConfig, SniCertificate, UserHeaders,
 };
 use crate::tls::suites;
 

@@ -217,7 +217,8 @@ pub(super) fn check_trust(
         let mut is_known = false;
         for (first, first_material) in &firsts {
             let cas = [first_material, material].map(|material| sorted(&material.ca.der));
-            let [one, other] = [first_material, material].map(|material| material.proxy_client.chain.der.first());
+            let [one, other] =
+                [first_material, material].map(|material| material.proxy_client.chain.der.first());
             if first.trust_domain == server.trust_domain {
                 is_known = true;
                 let differ = [(cas[0] != cas[1], "CA files"), (one != other, "proxy client certificates")];

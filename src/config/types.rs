@@ -16,7 +16,9 @@ pub use crate::{
     proxy::{
         Reroute,
         domains::{Name as MappedName, Rule as IdentityRule},
-        home::Preference as HomePreference, listener::Limits as ClientLimits},
+        home::Preference as HomePreference,
+        listener::Limits as ClientLimits,
+    },
     tls::suites::MinVersion,
 };
 use crate::{

@@ -148,17 +148,21 @@ impl Proxy {
         let (home, there) = (&*self.fleet.get(exchange.home).trust_domain, &*server.trust_domain);
         let caller = &exchange.caller;
         let domains = &exchange.policy.domains;
-        domains
-            .presented(caller, || exchange.impersonates(), home, there)
-            .map_err(|why| Crossing { why, caller, home, there })
+        domains.presented(caller, || exchange.impersonates(), home, there).map_err(|why| Crossing {
+            why,
+            caller,
+            home,
+            there,
+        })
     }
 
     /// The servers to which something of the caller's may go.
     pub(super) fn reach(&self, exchange: &Exchange) -> ServerSet {
         let may = |domain: &&ServerSet| {
-            domain.iter().next().is_some_and(|first| {
-                self.try_presented(exchange, self.fleet.get(first)).is_ok()
-            })
+            domain
+                .iter()
+                .next()
+                .is_some_and(|first| self.try_presented(exchange, self.fleet.get(first)).is_ok())
         };
         self.fleet.domains().iter().filter(may).copied().fold(ServerSet::EMPTY, ServerSet::union)
     }
@@ -175,7 +179,10 @@ impl Proxy {
         let found = serving.iter().find_map(crossing);
         Status::forbidden(match found {
             Some((server, crossing)) => {
-                format!("{what}: of the API servers only others serve it, such as {}; {crossing}", server.name)
+                format!(
+                    "{what}: of the API servers only others serve it, such as {}; {crossing}",
+                    server.name
+                )
             }
             None => format!("{what}: no API server that serves it is for this caller (see identityMap)"),
         })
@@ -205,9 +212,9 @@ impl fmt::Display for Crossing<'_> {
             OutOfReach::NoRule => {
                 write!(f, "identityMap has no rule there for {:?} and none of his groups", caller.label())
             }
-            OutOfReach::Impersonates => {
-                f.write_str("impersonation goes no further than to the caller's own; ask without Impersonate-*")
-            }
+            OutOfReach::Impersonates => f.write_str(
+                "impersonation goes no further than to the caller's own; ask without Impersonate-*",
+            ),
         }
     }
 }

@@ -126,9 +126,10 @@ impl Proxy {
             wanted.insert(exchange.home);
         }
         let written = |domain: &&ServerSet| {
-            domain.iter().next().is_some_and(|first| {
-                self.writes.is_open_in(&self.fleet.get(first).trust_domain)
-            })
+            domain
+                .iter()
+                .next()
+                .is_some_and(|first| self.writes.is_open_in(&self.fleet.get(first).trust_domain))
         };
         let written = self.fleet.domains().iter().filter(written).copied();
         wanted = wanted.intersection(written.fold(ServerSet::EMPTY, ServerSet::union));

@@ -9,6 +9,7 @@ mod cli;
 mod config;
 mod connections;
 mod discovery;
+mod domains;
 mod drain;
 mod embedded;
 mod failures;

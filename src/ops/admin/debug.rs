@@ -161,7 +161,8 @@ fn push(list: &mut Value, name: &str) {
 /// # Errors
 /// What is missing or wrong in the question.
 pub(super) fn explain<'a>(proxy: &Proxy, asked: impl Fn(&str) -> Option<&'a str>) -> Result<Value, String> {
-    const USAGE: &str = "ask as /debug/explain?path=/apis/apps/v1/deployments&verb=list[&home=NAME][&user=NAME&groups=G,G]";
+    const USAGE: &str =
+        "ask as /debug/explain?path=/apis/apps/v1/deployments&verb=list[&home=NAME][&user=NAME&groups=G,G]";
     let target = asked("path").ok_or(USAGE)?;
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     if !path.starts_with('/') {
