@@ -160,7 +160,8 @@ static_binary() {
   fi
   target=$(uname -m)-unknown-linux-musl
   need_tools musl-gcc:musl-tools >&2
-  if ! rustup target list --installed | grep -qx "$target"; then rustup target add "$target" >&2; fi
+  # Says so and does nothing if it is there.
+  rustup --quiet target add "$target" >&2
   (cd "$root" && env "CC_${target//-/_}=musl-gcc" cargo build --locked --release --target "$target" \
     --bin kube-peer-proxy) >&2
   printf '%s\n' "${CARGO_TARGET_DIR:-$root/target}/$target/release/kube-peer-proxy"

@@ -15,7 +15,7 @@ use kube_peer_proxy::pki::{Credential, Leaf, Pki};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::kit::{As, BOB, Cluster, EVE, PKI, PROXY_USER, Proxy, ProxyBuilder};
+use crate::kit::{As, BOB, Cluster, EVE, PKI, PROXY_USER, ProxyBuilder};
 
 /// Only 1.36 serves these.
 const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies";

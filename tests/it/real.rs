@@ -14,6 +14,7 @@ mod admission;
 mod chains;
 mod clients;
 mod conclusions;
+mod domains;
 mod everyone;
 mod failures;
 mod fleets;

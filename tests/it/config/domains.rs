@@ -179,7 +179,7 @@ fn i13_nobody_is_made_a_master_nor_one_of_kubernetes_own() {
         assert!(message.contains("system:masters may do everything"), "{message}");
     }
     for group in
-        ["system:nodes", "system:unauthenticated", "system:serviceaccounts", "system:", "'*'", "' ops'"]
+        ["system:nodes", "system:unauthenticated", "system:serviceaccounts", "'system:'", "'*'", "' ops'"]
     {
         faulty(&format!("  users: ['*']\n  asUser: x\n  asGroups: [{group}]\n"), "asGroups");
     }

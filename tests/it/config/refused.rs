@@ -180,7 +180,7 @@ fn i13_servers_from_elsewhere_are_in_the_trust_domain_of_the_configured_ones() {
     let file = file.replace("caFile: b-ca.crt", "trustDomain: other");
     let config = place.load_file(&file).unwrap().config;
     let like = config.peers.unwrap().server("b".into(), &config.servers[0].address()).unwrap();
-    assert_eq!(like.trust_domain, "other");
+    assert_eq!(&*like.trust_domain, "other");
 }
 
 #[test]

@@ -182,7 +182,7 @@ async fn i13_who_denies_a_route_is_not_replaced_by_somebody_elses_thing_of_the_s
     let jane = proxy.h2(As::Certificate(&jane())).await;
     let maps =
         GroupVersionResource { group: String::new(), version: "v1".into(), resource: "configmaps".into() };
-    two.a.server("a").faults().missing(maps, Some(RouteFault::Plain));
+    two.a.server("a").faults().missing(maps, Some(RouteFault::PlainText));
     jane.get("/api/v1/namespaces/default/configmaps").await.refused(503);
     assert!(two.at_b().is_empty());
 }

@@ -52,7 +52,6 @@ async fn i13_seats_are_kept_for_masters_of_homes_domain_and_no_others() {
         let (jane, admin) =
             (proxy.h2(As::Certificate(&jane())).await, proxy.h2(As::Certificate(&PKI.admin)).await);
         let hanging = tokio::spawn(async move { jane.get("/api/v1/nodes").await.status });
-        let asked = two.at_a().len();
         eventually("it is under way", || proxy.target("a").load.requests() > 0).await;
         let second = tokio::spawn(async move { admin.get("/api/v1/pods").await.status });
         if code == 200 {
@@ -62,7 +61,6 @@ async fn i13_seats_are_kept_for_masters_of_homes_domain_and_no_others() {
         }
         two.a.server("a").faults().clear();
         assert_eq!(hanging.await.unwrap(), 200);
-        assert!(two.at_a().len() >= asked);
     }
 }
 
