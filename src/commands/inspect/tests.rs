@@ -112,7 +112,7 @@ fn what_does_not_differ_is_said_in_a_sentence() {
     let text = table::render(&skew, false, screen(80));
     assert!(text.contains("3 servers serve the same: 6") && text.contains("in 22 group-versions."), "{text}");
     assert!(!text.contains("RESOURCE"), "{text}");
-    let alone = table::render(&Skew::of(vec![same("a")]), false, screen(80));
+    let alone = table::render(&Skew::of(vec![same("a")]), false, screen(200));
     assert!(alone.contains("There is no other server"), "{alone}");
     let doubtful = Skew::of(vec![same("a"), same("b"), dead("c")]);
     let text = table::render(&doubtful, false, screen(200));
