@@ -4,7 +4,7 @@ use std::{fmt, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use super::{certs, completions, config, demo, explain, man, serve};
+use super::{certs, completions, config, demo, explain, inspect, man, serve};
 use crate::{config::Invalid, version};
 
 /// Bad usage or configuration, as BSD's `sysexits.h` has it.
@@ -24,8 +24,10 @@ enum Command {
     Serve(Box<crate::config::ServeArgs>),
     /// Try it: API servers of three versions in memory and the proxy before them, in one process
     Demo(demo::DemoArgs),
+    /// What does each API server serve, and where do they differ?
+    Inspect(Box<inspect::InspectArgs>),
     /// Say which API server would answer a request, by which rule, and who the caller would be there
-    Explain(explain::ExplainArgs),
+    Explain(Box<explain::ExplainArgs>),
     /// Write a demo PKI: two CAs, serving and client certificates
     Certs(certs::CertsArgs),
     /// Look at a configuration without running it
@@ -53,6 +55,7 @@ pub fn main() -> ExitCode {
     run("kube-peer-proxy", |arguments: Arguments| match arguments.command {
         Command::Serve(args) => serve::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Inspect(args) => inspect::run(&args, &mut std::io::stdout(), inspect::Screen::of_stdout()),
         Command::Explain(args) => explain::run(&args, explain::Usual::Proxy, &mut std::io::stdout()),
         Command::Certs(args) => certs::run(&args, &mut std::io::stdout()),
         Command::Config(args) => config::run(&args, &mut std::io::stdout(), &mut std::io::stderr()),

@@ -4,7 +4,7 @@ use std::{env, ffi::OsString, path::Path, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use super::{cli, explain};
+use super::{cli, explain, inspect};
 use crate::version;
 
 mod complete;
@@ -24,8 +24,10 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// What does each API server serve, and where do they differ?
+    Inspect(Box<inspect::InspectArgs>),
     /// Say which API server would answer a request, by which rule, and who the caller would be there
-    Explain(explain::ExplainArgs),
+    Explain(Box<explain::ExplainArgs>),
 }
 
 /// Reads the arguments of this process and does what they say.
@@ -38,6 +40,7 @@ pub fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     cli::run("kubectl peers", |arguments: Arguments| match arguments.command {
+        Command::Inspect(args) => inspect::run(&args, &mut std::io::stdout(), inspect::Screen::of_stdout()),
         Command::Explain(args) => explain::run(&args, explain::Usual::Kubectl, &mut std::io::stdout()),
     })
 }

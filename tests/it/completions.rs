@@ -47,12 +47,14 @@ fn kubectl_is_told_candidates_in_its_own_form() {
     let ask =
         |words: &[&str]| text_of(Command::new(PLUGIN).arg0("/usr/bin/kubectl_complete-peers").args(words));
     let commands = ask(&[""]);
+    assert!(commands.contains("inspect\tWhat does each API server serve"), "{commands}");
     assert!(commands.contains("explain\tSay which API server"), "{commands}");
     assert!(commands.ends_with(":4\n"), "{commands}");
     let flags = ask(&["explain", "--as"]);
     assert!(flags.contains("--as-user\t") && !flags.contains("--verb"), "{flags}");
     assert!(ask(&["explain", "-o", "y"]).starts_with("yaml\t"));
     assert_eq!(ask(&["explain", "--verb", ""]), ":4\n");
+    assert_eq!(ask(&["inspect", "--kubeconfig", ""]), ":0\n", "files are the shell's to name");
     assert_eq!(ask(&["nonsense", "x"]), ":4\n");
 }
 

@@ -19,6 +19,7 @@ mod ghosts;
 mod health;
 mod hostile;
 mod identity;
+mod inspect;
 #[path = "../kit/kit.rs"]
 mod kit;
 mod limits;

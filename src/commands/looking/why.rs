@@ -3,6 +3,7 @@
 use std::{error::Error, io, time::Duration};
 
 use http::StatusCode;
+use kube::client::AuthError;
 
 use crate::discovery::fetch::FetchError;
 
@@ -17,13 +18,25 @@ pub(super) fn timeout(limit: Duration) -> String {
 /// What is wrong with a kubeconfig shows when a client is made of it.
 pub(super) fn client(error: &kube::Error) -> String {
     match error {
-        kube::Error::Auth(auth) => {
-            format!("the kubeconfig's user has no credentials that can be used: {}", deepest(auth))
-        }
+        kube::Error::Auth(auth) => plugin(auth),
         kube::Error::RustlsTls(tls) => {
             format!("the kubeconfig's certificates cannot be used: {}", deepest(tls))
         }
         other => format!("the kubeconfig cannot be used: {}", deepest(other)),
+    }
+}
+
+/// A credential plugin's output may hold secrets, and its environment too; what it complained of is told.
+fn plugin(error: &AuthError) -> String {
+    const NONE: &str = "the kubeconfig's user has no credentials that can be used";
+    match error {
+        AuthError::AuthExecRun { out, .. } => {
+            let said = String::from_utf8_lossy(&out.stderr);
+            let said = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+            format!("{NONE}: its plugin failed ({}): {}", out.status, said.trim())
+        }
+        AuthError::AuthExecStart(error) => format!("{NONE}: its plugin cannot be run: {error}"),
+        other => format!("{NONE}: {}", deepest(other)),
     }
 }
 
@@ -32,8 +45,8 @@ pub(super) fn unsent(path: String, error: &kube::Error) -> FetchError {
     let text = deepest(error);
     if causes(error).any(is_tls) {
         FetchError::Untrusted { path, error: text }
-    } else if causes(error).any(|cause| cause.is::<kube::client::AuthError>()) {
-        FetchError::NoAnswer { path, error: format!("the credential plugin failed: {text}") }
+    } else if let Some(auth) = causes(error).find_map(|cause| cause.downcast_ref::<AuthError>()) {
+        FetchError::NoAnswer { path, error: plugin(auth) }
     } else {
         FetchError::Silence { path, error: text }
     }
@@ -76,14 +89,46 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     std::iter::successors(Some(error), |error| (*error).source())
 }
 
-/// An error of TLS; I/O carries them inside.
+/// An error of TLS. Errors of I/O carry others inside, and do not count them among their causes.
 fn is_tls(error: &(dyn Error + 'static)) -> bool {
-    let inside = || error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>();
-    error.is::<rustls::Error>() || inside().is_some()
+    if error.is::<rustls::Error>() {
+        return true;
+    }
+    let inside = error.downcast_ref::<io::Error>().and_then(|error| error.get_ref());
+    inside.is_some_and(|inside| is_tls(inside))
 }
 
 /// The last cause, which is what happened; those above tell where.
 fn deepest(error: &(dyn Error + 'static)) -> String {
     let text = causes(error).last().map(ToString::to_string).unwrap_or_default();
     text.trim().trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_tls_is_known_however_deep_it_lies() {
+        let tls = || rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let within = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        assert!(is_tls(&tls()) && is_tls(&within(tls())));
+        assert!(is_tls(&io::Error::other(within(tls()))));
+        assert!(!is_tls(&io::Error::other("something else")));
+    }
+
+    #[test]
+    fn each_failure_says_what_to_look_at() {
+        let refused = |code: u16| {
+            let status = StatusCode::from_u16(code).unwrap();
+            direct(FetchError::Refused { path: "/apis".to_owned(), status }, "https://a")
+        };
+        assert!(refused(401).contains("expired"));
+        assert!(refused(403).contains("system:discovery"));
+        let untrusted = FetchError::Untrusted { path: "/apis".to_owned(), error: "UnknownIssuer".to_owned() };
+        assert!(direct(untrusted, "https://a").contains("certificate-authority"));
+        let silence = FetchError::Silence { path: "/apis".to_owned(), error: "refused".to_owned() };
+        assert!(direct(silence, "https://a").contains("nobody answers at https://a: refused"));
+        assert!(timeout(Duration::from_millis(1500)).contains("1.5 s"));
+    }
 }

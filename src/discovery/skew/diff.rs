@@ -13,17 +13,25 @@ impl Skew {
     /// # Errors
     /// A name that none of them has, or the same one twice, in a sentence.
     pub fn diff(&self, a: &str, b: &str) -> Result<Diff, String> {
-        let find = |name: &str| {
-            self.server(name).ok_or_else(|| {
-                let names: Vec<&str> = self.servers.iter().map(|server| &*server.name).collect();
-                format!("there is no server {name:?}; the servers are {}", names.join(", "))
-            })
-        };
-        let both = [find(a)?, find(b)?];
+        let names: Vec<Arc<str>> = self.servers.iter().map(|server| Arc::clone(&server.name)).collect();
+        Self::check_names(&names, a, b)?;
+        let both: Vec<&ServerSeen> = [a, b].into_iter().filter_map(|name| self.server(name)).collect();
+        let [a, b] = both[..] else { return Err("two servers have the same name".to_owned()) };
+        Ok(self.diff_of([a, b]))
+    }
+
+    /// Whether two of these can be compared.
+    ///
+    /// # Errors
+    /// As [`Self::diff`].
+    pub fn check_names(names: &[Arc<str>], a: &str, b: &str) -> Result<(), String> {
+        if let Some(name) = [a, b].into_iter().find(|name| !names.iter().any(|one| **one == **name)) {
+            return Err(format!("there is no server {name:?}; the servers are {}", names.join(", ")));
+        }
         if a == b {
             return Err(format!("{a:?} is compared with itself; name two servers"));
         }
-        Ok(self.diff_of(both))
+        Ok(())
     }
 
     fn diff_of(&self, both: [&ServerSeen; 2]) -> Diff {
