@@ -35,14 +35,14 @@ fn main() {
 
 /// The commit that a working tree has checked out, and its date; none if `root` is not the top of one: sources that
 /// somebody unpacked inside of another repository are not of its commits.
-fn last_commit(root: &Path) -> Option<String> {
+pub(crate) fn last_commit(root: &Path) -> Option<String> {
     let top = git(root, &["rev-parse", "--show-toplevel"])?;
     (Path::new(&top).canonicalize().ok()? == root.canonicalize().ok()?).then_some(())?;
     git(root, &["log", "-1", "--format=%H %cs"])
 }
 
 /// The short commit (or nothing), and the version with what is known of it.
-fn described(version: &str, line: Option<&str>) -> (String, String) {
+pub(crate) fn described(version: &str, line: Option<&str>) -> (String, String) {
     let mut words = line.unwrap_or_default().split_whitespace();
     let commit: String = words.next().unwrap_or_default().chars().take(SHOWN).collect();
     let text = match (commit.as_str(), words.next()) {

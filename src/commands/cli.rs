@@ -27,7 +27,7 @@ enum Command {
     /// What does each API server serve, and where do they differ?
     Inspect(Box<inspect::InspectArgs>),
     /// Say which API server would answer a request, by which rule, and who the caller would be there
-    Explain(explain::ExplainArgs),
+    Explain(Box<explain::ExplainArgs>),
     /// Write a demo PKI: two CAs, serving and client certificates
     Certs(certs::CertsArgs),
     /// Look at a configuration without running it

@@ -257,7 +257,9 @@ pub fn explain(view: &View<'_>, asked: &Asked) -> Result<Value, String> {
     let target = asked.path.as_deref().ok_or(USAGE)?;
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     if !path.starts_with('/') {
-        return Err(format!("the path {path:?} does not begin with a slash; {USAGE}"));
+        return Err(format!(
+            "the path {path:?} does not begin with a slash, as /apis/apps/v1/deployments does"
+        ));
     }
     let verb = asked.verb.as_deref();
     let method = method_of(verb.unwrap_or("get"))?;
@@ -289,7 +291,7 @@ pub fn explain(view: &View<'_>, asked: &Asked) -> Result<Value, String> {
         "request": {
             "isResource": info.is_resource, "verb": info.verb, "group": info.group, "version": info.version,
             "namespace": info.namespace, "resource": info.resource, "subresource": info.subresource,
-            "name": info.name,
+            "name": info.name, "path": path,
         },
         "home": home.map(|home| &*view.servers[home].name),
     });

@@ -26,6 +26,7 @@ mod kubectl;
 mod manifests;
 mod native;
 mod page;
+mod plugin;
 mod proxied;
 mod readme;
 mod resize;

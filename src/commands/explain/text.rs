@@ -14,11 +14,9 @@ pub(super) fn render(answer: &Value) -> String {
     let mut text = String::new();
     // Writing to a String does not fail.
     let _ = writeln!(text, "{}\n", request(&answer["request"]));
-    let single = std::slice::from_ref(answer);
-    let homes = answer["homes"].as_array().map_or(single, Vec::as_slice);
-    for one in homes {
-        if homes.len() > 1 || answer["homes"].is_array() {
-            labelled(&mut text, "home", word(&one["home"]));
+    for (homes, one) in grouped(answer) {
+        if answer["homes"].is_array() {
+            labelled(&mut text, "home", &homes.join(" or "));
         }
         labelled(&mut text, "goes to", &destination(one));
         labelled(&mut text, "because", &format!("{} ({})", word(&one["because"]), word(&one["reason"])));
@@ -29,6 +27,22 @@ pub(super) fn render(answer: &Value) -> String {
     }
     servers(&mut text, answer);
     text
+}
+
+/// Homes from which the same becomes of the request, and what that is.
+fn grouped(answer: &Value) -> Vec<(Vec<&str>, &Value)> {
+    let Some(homes) = answer["homes"].as_array() else { return vec![(Vec::new(), answer)] };
+    let mut groups = Vec::<(Vec<&str>, &Value)>::new();
+    for one in homes {
+        let same = |other: &&mut (Vec<&str>, &Value)| {
+            ["goes", "to", "reason", "callerUpstream"].iter().all(|key| one[*key] == other.1[*key])
+        };
+        match groups.iter_mut().find(same) {
+            Some((names, _)) => names.push(word(&one["home"])),
+            None => groups.push((vec![word(&one["home"])], one)),
+        }
+    }
+    groups
 }
 
 fn word(value: &Value) -> &str {
@@ -43,7 +57,7 @@ fn words(value: &Value) -> Vec<&str> {
 fn request(request: &Value) -> String {
     let field = |name: &str| word(&request[name]);
     if request["isResource"] != true {
-        return format!("{} of what is no resource", field("verb"));
+        return format!("{} {}", field("verb"), field("path"));
     }
     let mut text = format!("{} {}", field("verb"), field("resource"));
     for (before, name) in
@@ -77,9 +91,9 @@ fn callers(one: &Value) -> Vec<String> {
     let Some((server, first)) = servers.iter().next() else { return Vec::new() };
     if first["as"].is_null() {
         // No caller was named; the kinds become the same everywhere.
-        return [("certificate", "a client certificate"), ("token", "a token"), ("anonymous", "neither")]
+        return [("certificate", "client certificate"), ("token", "token"), ("anonymous", "neither")]
             .into_iter()
-            .map(|(kind, with)| format!("with {with}: {}", becomes(&first[kind], server)))
+            .map(|(kind, with)| format!("{with}: {}", becomes(&first[kind], server)))
             .collect();
     }
     servers.iter().map(|(server, upstream)| format!("at {server}: {}", becomes(upstream, server))).collect()
@@ -89,10 +103,9 @@ fn becomes(upstream: &Value, server: &str) -> String {
     if upstream["as"] == "refused" {
         return format!("nobody; the proxy answers 403 ({})", word(&upstream["because"]));
     }
-    let class = word(&upstream["class"]);
-    let mut text = match word(&upstream["as"]) {
+    let identity = match word(&upstream["as"]) {
         "headers" => match upstream["headers"].as_object() {
-            None => "the user in X-Remote-User, -Group and -Extra-*".to_owned(),
+            None => "X-Remote-User, -Group and -Extra-*".to_owned(),
             Some(headers) => {
                 let lines =
                     headers.iter().map(|(name, values)| format!("{name}: {}", words(values).join(", ")));
@@ -100,17 +113,16 @@ fn becomes(upstream: &Value, server: &str) -> String {
             }
         },
         "mapped" => "whom identityMap makes of him, or nobody".to_owned(),
-        "token" => format!("{server} decides; the token goes on untouched"),
-        "anonymous" => format!("{server} decides; nothing is stamped"),
+        "token" => format!("untouched, and {server} decides"),
+        "anonymous" => format!("nothing is stamped, and {server} decides"),
         _ => "nobody".to_owned(),
     };
     let certificate = if matches!(word(&upstream["as"]), "headers" | "mapped") { "with" } else { "without" };
-    let _ = match class {
-        "upgrade" => write!(text, " (a connection of its own, {certificate} the front-proxy certificate)"),
-        "token" => write!(text, " (class token; unproven until {server} has accepted it)"),
-        class => write!(text, " (class {class}, {certificate} the front-proxy certificate)"),
-    };
-    text
+    match word(&upstream["class"]) {
+        "upgrade" => format!("{identity} (class upgrade, {certificate} the front-proxy certificate)"),
+        "token" => format!("{identity} (class token, unproven until it is accepted)"),
+        class => format!("{identity} (class {class})"),
+    }
 }
 
 /// The view: how far each server is trusted, and what it says of the thing.
@@ -126,6 +138,7 @@ fn servers(text: &mut String, answer: &Value) {
     });
     let rows: Vec<[String; 4]> = rows.collect();
     let head = ["server", "version", "lists it", "view"].map(str::to_owned);
+    let is_listable = answer["request"]["isResource"] == true;
     let width = |column: usize| {
         let cells = rows.iter().chain([&head]).map(|row| row[column].chars().count());
         cells.max().unwrap_or_default()
@@ -133,7 +146,8 @@ fn servers(text: &mut String, answer: &Value) {
     let widths = [width(0), width(1), width(2)];
     for [name, version, lists, view] in [&head].into_iter().chain(&rows) {
         let [first, second, third] = widths;
-        let _ = writeln!(text, "{name:first$}  {version:second$}  {lists:third$}  {view}");
+        let lists = if is_listable { format!("{lists:third$}  ") } else { String::new() };
+        let _ = writeln!(text, "{name:first$}  {version:second$}  {lists}{view}");
     }
     for server in servers {
         if let Some(error) = server["error"].as_str() {
@@ -144,7 +158,16 @@ fn servers(text: &mut String, answer: &Value) {
         Some(generation) => {
             let _ = writeln!(text, "\nthe proxy's view, generation {generation}");
         }
-        None => text.push_str("\nno proxy was asked: fetched just now from each server itself\n"),
+        None => {
+            text.push_str("\nno proxy was asked: fetched just now from each server itself\n");
+            if let [only] = servers.as_slice() {
+                let only = word(&only["name"]);
+                let note = "is all that was looked at. Name the others, too, with --server or --context, or ask a proxy \
+                            with --admin";
+                text.push('\n');
+                labelled(text, "note", &format!("{only} {note}"));
+            }
+        }
     }
 }
 
@@ -206,5 +229,7 @@ mod tests {
         let pods = json!({"isResource": true, "verb": "get", "group": "", "version": "v1", "namespace": "a",
             "resource": "pods", "subresource": "log", "name": "p"});
         assert_eq!(request(&pods), "get pods/log/v1 p in a");
+        let other = json!({"isResource": false, "verb": "get", "path": "/version"});
+        assert_eq!(request(&other), "get /version");
     }
 }
