@@ -122,7 +122,8 @@ async fn a_watch_is_shown_when_it_begins_and_alike_requests_share_a_line() {
     let told: Vec<_> = decisions["rerouted"].as_array().unwrap().iter().collect();
     assert_eq!((&told[0]["verb"], &told[0]["times"]), (&json!("list"), &json!(3)));
     assert_eq!((&told[1]["verb"], &told[1]["reason"]), (&json!("watch"), &json!("peers-serve")));
-    let rate = async || proxy.debug("decisions").await["reroutedPerSecond"].as_f64().filter(|rate| *rate > 0.0);
+    let rate =
+        async || proxy.debug("decisions").await["reroutedPerSecond"].as_f64().filter(|rate| *rate > 0.0);
     assert!(until("the second is over", rate).await <= 0.4);
     drop(watch);
 }
@@ -131,7 +132,10 @@ async fn a_watch_is_shown_when_it_begins_and_alike_requests_share_a_line() {
 async fn one_server_can_be_asked_for_and_one_that_is_not_there_is_answered_with_those_that_are() {
     let (cluster, proxy) = two().await;
     let servers = proxy.debug("servers?server=v136").await;
-    assert_eq!((servers["servers"].as_array().unwrap().len(), &servers["servers"][0]["name"]), (1, &json!("v136")));
+    assert_eq!(
+        (servers["servers"].as_array().unwrap().len(), &servers["servers"][0]["name"]),
+        (1, &json!("v136"))
+    );
     let catalog = proxy.debug("catalog?server=v132").await;
     assert_eq!(catalog["server"], "v132");
     assert_eq!(catalog["groupVersions"]["v1"]["pods/log"], json!(["get"]));
@@ -140,7 +144,10 @@ async fn one_server_can_be_asked_for_and_one_that_is_not_there_is_answered_with_
     let admin = Client::connect(address, As::Certificate(&PKI.admin), Protocol::H2).await;
     let own = admin.get_with("/apis", V2).await;
     let discovery = proxy.debug("discovery?server=v136").await;
-    assert_eq!((&discovery["/apis"], &discovery["etags"]["/apis"]), (&own.json(), &json!(own.header("etag"))));
+    assert_eq!(
+        (&discovery["/apis"], &discovery["etags"]["/apis"]),
+        (&own.json(), &json!(own.header("etag")))
+    );
 
     for page in ["servers", "catalog", "discovery"] {
         let sentence = refused(&proxy, &format!("/debug/{page}?server=v135"), 404).await;
@@ -172,7 +179,11 @@ async fn differences_are_a_table_for_terminals_and_json_for_programs() {
 
     let two = proxy.page("/debug/discovery/diff?a=v132&b=v136").await;
     let (_, only) = two.text().split_once("Only in v136:\n").unwrap();
-    assert!(only.starts_with("v1  ") && !line(only, "mutatingadmissionpolicies").is_empty(), "{}", two.text());
+    assert!(
+        only.starts_with("v1  ") && !line(only, "mutatingadmissionpolicies").is_empty(),
+        "{}",
+        two.text()
+    );
 
     let json = proxy.page("/debug/discovery/diff?format=json").await.json();
     let names: Vec<_> = json["rows"].as_array().unwrap().iter().map(|row| &row["resource"]).collect();
@@ -192,8 +203,15 @@ async fn differences_are_a_table_for_terminals_and_json_for_programs() {
 async fn whatever_debug_says_ends_with_a_newline_and_comes_in_the_same_order_again() {
     let (_cluster, proxy) = two().await;
     proxy.until_lists_are_read().await;
-    for page in ["servers", "catalog", "catalog?server=v136", "discovery?server=v136", "discovery/diff", "decisions", "explain?path=/version"]
-    {
+    for page in [
+        "servers",
+        "catalog",
+        "catalog?server=v136",
+        "discovery?server=v136",
+        "discovery/diff",
+        "decisions",
+        "explain?path=/version",
+    ] {
         let target = format!("/debug/{page}");
         let (once, again) = (proxy.page(&target).await, proxy.page(&target).await);
         assert!(once.text().ends_with('\n') && !once.text().ends_with("\n\n"), "{page}");

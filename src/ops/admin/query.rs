@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn a_switch_is_on_with_any_value_but_no() {
-        for (text, on) in [("?all", true), ("?all=1", true), ("?all=0", false), ("?all=false", false), ("", false)]
+        for (text, on) in
+            [("?all", true), ("?all=1", true), ("?all=0", false), ("?all=false", false), ("", false)]
         {
             assert_eq!(query(text).is_on("all"), on, "{text}");
         }

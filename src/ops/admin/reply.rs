@@ -92,7 +92,9 @@ mod tests {
         let mut text = String::new();
         pretty(&value, 0, &mut text);
         assert!(
-            text.starts_with("{\n  \"a\": [1, \"b\", null],\n  \"b\": {},\n  \"c\": [],\n  \"d\": [\n    {\n"),
+            text.starts_with(
+                "{\n  \"a\": [1, \"b\", null],\n  \"b\": {},\n  \"c\": [],\n  \"d\": [\n    {\n"
+            ),
             "{text}"
         );
         assert!(text.contains("  \"long\\\"\": [\n    \"0123456789\",\n"), "{text}");

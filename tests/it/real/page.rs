@@ -97,7 +97,9 @@ async fn without_javascript_all_is_there_and_comes_anew() {
     let (cluster, proxy) = three().await;
     browser.open(&url(&proxy), Look { script: false, ..WIDE }).await;
     let html = browser.html().await;
-    for there in ["All 3 API servers are healthy", ">mutatingadmissionpolicies</span>", "<td class=\"absent\">"] {
+    for there in
+        ["All 3 API servers are healthy", ">mutatingadmissionpolicies</span>", "<td class=\"absent\">"]
+    {
         assert!(html.contains(there), "{there}: {html}");
     }
     assert!(html.contains("<button id=\"pause\" type=\"button\" hidden"), "it could do nothing");
@@ -118,8 +120,12 @@ async fn it_fits_wide_and_narrow_light_and_dark_for_eyes_and_ears() {
     nowhere.refuse().await;
     let many = many.proxy().server(&long(99), nowhere.address).home(&long(20)).start().await;
     for (name, proxy, servers) in [("three", &few, 3), ("eight", &many, 8)] {
-        for look in [WIDE, Look { dark: true, ..WIDE }, Look { width: 390, ..WIDE }, Look { width: 390, dark: true, ..WIDE }]
-        {
+        for look in [
+            WIDE,
+            Look { dark: true, ..WIDE },
+            Look { width: 390, ..WIDE },
+            Look { width: 390, dark: true, ..WIDE },
+        ] {
             let shown = format!("{name}-{}-{}", look.width, if look.dark { "dark" } else { "light" });
             browser.open(&url(proxy), look).await;
             browser.shoot(&shown).await;
@@ -128,7 +134,10 @@ async fn it_fits_wide_and_narrow_light_and_dark_for_eyes_and_ears() {
             let lowest = browser.evaluate(CONTRAST).await;
             assert!(lowest["ratio"].as_f64().unwrap() >= 4.5, "{shown}: {lowest}");
             assert!(browser.of_role("rowheader").await > servers, "{shown}");
-            assert!(browser.of_role("table").await >= 2, "{shown}: tables are tables, whatever they look like");
+            assert!(
+                browser.of_role("table").await >= 2,
+                "{shown}: tables are tables, whatever they look like"
+            );
         }
     }
     assert!(browser.complaints.is_empty(), "{:?}", browser.complaints);

@@ -48,7 +48,8 @@ pub(in crate::ops::admin) fn pair(diff: &Diff) -> String {
     }
     for (name, rows) in [a, b].into_iter().filter_map(|name| Some((name, diff.only_in.get(name)?))) {
         if !rows.is_empty() {
-            let lines: Vec<_> = rows.iter().map(|row| vec![row.group_version(), row.resource.clone()]).collect();
+            let lines: Vec<_> =
+                rows.iter().map(|row| vec![row.group_version(), row.resource.clone()]).collect();
             let _ = write!(text, "\nOnly in {name}:\n{}", columns(&lines));
         }
     }

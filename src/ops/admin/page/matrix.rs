@@ -48,7 +48,9 @@ fn said(html: &mut Html, view: &View) {
     }
     match summary.differing {
         0 => put!(html; "None in " (counted(everything, "resource", "resources and subresources")) "."),
-        many => put!(html; (many) " of " (everything) " resources and subresources are not served alike by all."),
+        many => {
+            put!(html; (many) " of " (everything) " resources and subresources are not served alike by all.")
+        }
     }
     if view.skew.incomplete {
         put!(html; " Not everything is known of every server.");
@@ -97,7 +99,9 @@ fn cell(html: &mut Html, row: &Row, cell: Option<&Cell>) {
     let state = cell.map_or(State::Unknown, |cell| cell.state);
     html.raw(match state {
         State::Served => "<td class=\"served\"><span aria-hidden=\"true\">✓</span><i>served</i>",
-        State::Stale => "<td class=\"stale\"><span aria-hidden=\"true\">✓?</span><i>served when last heard</i>",
+        State::Stale => {
+            "<td class=\"stale\"><span aria-hidden=\"true\">✓?</span><i>served when last heard</i>"
+        }
         State::NotServed => "<td class=\"absent\"><span aria-hidden=\"true\">–</span><i>not served</i>",
         State::Unknown => "<td class=\"unknown\"><span aria-hidden=\"true\">?</span><i>not known</i>",
     });

@@ -66,10 +66,13 @@ fn line(html: &mut Html, server: &Seen, home: bool) {
         put!(html; "<small class=\"error\">" (error) "</small>");
     }
     put!(html; "</td><td role=\"cell\" data-label=\"What it serves\">");
-    mark(html, match server.freshness {
-        Freshness::Fresh => Mark::Good,
-        Freshness::Stale | Freshness::Unknown => Mark::Doubtful,
-    });
+    mark(
+        html,
+        match server.freshness {
+            Freshness::Fresh => Mark::Good,
+            Freshness::Stale | Freshness::Unknown => Mark::Doubtful,
+        },
+    );
     put!(html; (server.freshness.as_str()) "<small>");
     match server.read {
         Some(since) => put!(html; "read " (ago(since)) " ago"),

@@ -120,7 +120,10 @@ fn the_policy_allows_the_script_and_the_style_that_are_there_and_nothing_else() 
         let hash = base64(&Sha256::digest(inside(&html, tag)));
         assert!(policy.contains(&format!("{kind} 'sha256-{hash}';")), "{policy}");
     }
-    assert!(policy.starts_with("default-src 'none';") && policy.ends_with("frame-ancestors 'none'"), "{policy}");
+    assert!(
+        policy.starts_with("default-src 'none';") && policy.ends_with("frame-ancestors 'none'"),
+        "{policy}"
+    );
     assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
     assert_eq!(reply.headers()["x-frame-options"], "DENY");
     assert!(!html.contains(" style=") && !html.contains(" onclick"), "the policy would forbid it");
@@ -158,7 +161,8 @@ fn a_subresource_has_a_line_of_its_own_only_where_it_is_not_where_its_resource_i
 
 #[test]
 fn what_is_wrong_is_said_in_words_first() {
-    let sick = || Seen { healthy: false, reason: Some("connect"), error: Some("refused".into()), ..server("b") };
+    let sick =
+        || Seen { healthy: false, reason: Some("connect"), error: Some("refused".into()), ..server("b") };
     let said = |servers: Vec<Seen>, pending: Vec<std::sync::Arc<str>>| {
         let html = render(&View { pending, ..view(servers, Vec::new()) });
         let (_, rest) = html.split_once("<p class=\"state\">").unwrap();
@@ -190,7 +194,8 @@ fn what_is_wrong_is_said_in_words_first() {
 
 #[test]
 fn ages_are_said_in_the_largest_unit_that_fits() {
-    for (seconds, said) in [(0, "0 s"), (99, "99 s"), (100, "1 min"), (5_999, "99 min"), (6_000, "1 h"), (172_800, "2 d")]
+    for (seconds, said) in
+        [(0, "0 s"), (99, "99 s"), (100, "1 min"), (5_999, "99 min"), (6_000, "1 h"), (172_800, "2 d")]
     {
         assert_eq!(ago(Duration::from_secs(seconds)), said);
     }
