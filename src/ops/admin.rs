@@ -86,8 +86,8 @@ impl Admin {
             let admin = self.clone();
             let connection = tokio::spawn(async move {
                 let service = service_fn(|request: Request<Incoming>| {
-                    let answer = admin.answer(&request, pages);
-                    async move { Ok::<_, Infallible>(answer) }
+                    let answer = admin.clone().respond(request.map(drop), pages);
+                    async move { Ok::<_, Infallible>(answer.await) }
                 });
                 let served = http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -115,6 +115,17 @@ impl Admin {
                 proxy.metrics.servers.connections(&server.name, class.as_str(), now);
             }
         }
+    }
+
+    /// Comparing what servers serve takes milliseconds with thousands of CRDs, which no client of the proxy shall wait
+    /// for.
+    async fn respond(self, request: Request<()>, pages: Pages) -> Reply {
+        if matches!(request.uri().path(), "/livez" | "/readyz") {
+            return self.answer(&request, pages);
+        }
+        let answer = tokio::task::spawn_blocking(move || self.answer(&request, pages));
+        let failed = |_| sentence(StatusCode::INTERNAL_SERVER_ERROR, "this page failed; the log says where");
+        answer.await.unwrap_or_else(failed)
     }
 
     fn answer<B>(&self, request: &Request<B>, pages: Pages) -> Reply {

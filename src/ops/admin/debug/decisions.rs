@@ -1,5 +1,7 @@
 //! `/debug/decisions`: what became lately of requests that did not simply stay at home.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::metrics::recent::{Entry, Snapshot};
@@ -15,7 +17,7 @@ pub(in crate::ops::admin) fn decisions(recent: &Snapshot) -> Value {
 
 fn entry(entry: &Entry) -> Value {
     json!({
-        "secondsAgo": entry.at.elapsed().as_secs_f64(),
+        "secondsAgo": seconds(entry.at.elapsed()),
         "times": entry.times,
         "verb": entry.verb,
         "group": entry.group,
@@ -25,6 +27,11 @@ fn entry(entry: &Entry) -> Value {
         "server": entry.server.as_deref(),
         "reason": entry.reason,
         "status": entry.status,
-        "seconds": entry.took.as_secs_f64(),
+        "seconds": seconds(entry.took),
     })
+}
+
+/// To the microsecond.
+fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e6
 }

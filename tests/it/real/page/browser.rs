@@ -86,8 +86,12 @@ impl Browser {
         Ok(browser)
     }
 
+    async fn call(&mut self, method: &str, params: Value) -> Value {
+        self.try_call(method, params).await.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
     /// Asks for something, and takes down complaints that come before the answer.
-    pub(super) async fn call(&mut self, method: &str, params: Value) -> Value {
+    async fn try_call(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         self.calls += 1;
         let mut call = json!({"id": self.calls, "method": method, "params": params});
         if !self.tab.is_null() {
@@ -101,8 +105,8 @@ impl Browser {
             bytes.pop();
             let message: Value = serde_json::from_slice(&bytes).unwrap();
             if message["id"] == self.calls {
-                assert!(message["error"].is_null(), "{method}: {}", message["error"]);
-                return message["result"].clone();
+                let error = &message["error"];
+                return if error.is_null() { Ok(message["result"].clone()) } else { Err(error.clone()) };
             }
             let about = ["Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown"];
             if about.iter().any(|about| message["method"] == *about) {
@@ -127,10 +131,14 @@ impl Browser {
 
     /// What is there now, as HTML.
     pub(super) async fn html(&mut self) -> String {
-        let document = self.call("DOM.getDocument", json!({})).await;
-        let node = document["root"]["nodeId"].clone();
-        let html = self.call("DOM.getOuterHTML", json!({"nodeId": node})).await;
-        html["outerHTML"].as_str().unwrap().to_owned()
+        until("there is a document", async || {
+            let document = self.call("DOM.getDocument", json!({})).await;
+            let node = document["root"]["nodeId"].clone();
+            // Another one may be there by now.
+            let html = self.try_call("DOM.getOuterHTML", json!({"nodeId": node})).await.ok()?;
+            html["outerHTML"].as_str().map(str::to_owned)
+        })
+        .await
     }
 
     pub(super) async fn until_it_has(&mut self, text: &str) {
