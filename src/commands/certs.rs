@@ -70,7 +70,8 @@ fn owner(text: &str) -> Result<Owner, String> {
         Some((user, group)) => (user, Some(group)),
         None => (text, None),
     };
-    let number = |text: &str| text.parse().map_err(|_| "is no UID or UID:GID, such as 65532:65532".to_owned());
+    let number =
+        |text: &str| text.parse().map_err(|_| "is no UID or UID:GID, such as 65532:65532".to_owned());
     Ok(Owner { user: number(user)?, group: group.map(number).transpose()? })
 }
 

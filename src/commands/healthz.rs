@@ -27,7 +27,12 @@ const LONGEST: usize = 64 * 1024;
 #[derive(Args, Clone, Debug)]
 pub struct HealthzArgs {
     /// Admin or metrics address of the proxy
-    #[arg(long, value_name = "IP:PORT", env = "KUBE_PEER_PROXY_ADMIN_BIND_ADDRESS", default_value = "127.0.0.1:8090")]
+    #[arg(
+        long,
+        value_name = "IP:PORT",
+        env = "KUBE_PEER_PROXY_ADMIN_BIND_ADDRESS",
+        default_value = "127.0.0.1:8090"
+    )]
     admin: SocketAddr,
     /// Ask whether it is alive (/livez) instead of ready (/readyz)
     #[arg(long)]
@@ -118,10 +123,7 @@ mod tests {
     use clap::{Command, FromArgMatches as _};
 
     use super::*;
-    use crate::{
-        embedded::Server,
-        pki::Pki,
-    };
+    use crate::{embedded::Server, pki::Pki};
 
     fn args(more: &[&str]) -> HealthzArgs {
         let all = ["healthz"].iter().chain(more).copied().collect::<Vec<_>>();
@@ -133,14 +135,17 @@ mod tests {
     async fn asked(args: HealthzArgs) -> Result<String, String> {
         let asked = tokio::task::spawn_blocking(move || {
             let mut out = Vec::new();
-            run(&args, &mut out).map(|()| String::from_utf8(out).unwrap()).map_err(|error| format!("{error:#}"))
+            run(&args, &mut out)
+                .map(|()| String::from_utf8(out).unwrap())
+                .map_err(|error| format!("{error:#}"))
         });
         asked.await.unwrap()
     }
 
     #[test]
     fn the_failing_checks_are_named() {
-        let report = "[+]ping ok\n[-]discovery failed: reason withheld\n[-]b failed: x\nreadyz check failed\n";
+        let report =
+            "[+]ping ok\n[-]discovery failed: reason withheld\n[-]b failed: x\nreadyz check failed\n";
         assert_eq!(failing(report), ": not yet discovery, b");
         assert_eq!(failing("ok"), "");
     }

@@ -84,15 +84,18 @@ fn credentials(args: &ApiServerArgs, server: Builder) -> anyhow::Result<Builder>
     let read = |name: &str| {
         let path = args.pki.join(name);
         let text = fs::read_to_string(&path);
-        text.with_context(|| format!("--pki: cannot read {}; `kube-peer-proxy certs` makes it", path.display()))
+        text.with_context(|| {
+            format!("--pki: cannot read {}; `kube-peer-proxy certs` makes it", path.display())
+        })
     };
     let certificate = |name: &str| -> anyhow::Result<CertificateDer<'static>> {
         let pem = read(name)?;
-        CertificateDer::from_pem_slice(pem.as_bytes()).with_context(|| format!("--pki: {name} is no certificate"))
+        CertificateDer::from_pem_slice(pem.as_bytes())
+            .with_context(|| format!("--pki: {name} is no certificate"))
     };
     let key_pem = read("apiserver.key")?;
-    let key =
-        PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).context("--pki: apiserver.key is no private key")?;
+    let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
+        .context("--pki: apiserver.key is no private key")?;
     let (cert_pem, cert) = (read("apiserver.crt")?, certificate("apiserver.crt")?);
     Ok(server
         .serving(&Credential { cert_pem, key_pem, cert, key })
@@ -102,7 +105,10 @@ fn credentials(args: &ApiServerArgs, server: Builder) -> anyhow::Result<Builder>
 
 fn version(text: &str) -> Result<Recorded, String> {
     let wanted = |known: &Recorded| text.strip_prefix('v').unwrap_or(text) == format!("1.{}", known.minor());
-    Recorded::ALL.into_iter().find(wanted).ok_or_else(|| "there are recordings of 1.32, 1.35 and 1.36".to_owned())
+    Recorded::ALL
+        .into_iter()
+        .find(wanted)
+        .ok_or_else(|| "there are recordings of 1.32, 1.35 and 1.36".to_owned())
 }
 
 #[cfg(test)]

@@ -92,7 +92,11 @@ impl Index {
         let skewed_in = |version: &Version| {
             // Who could not say what it has there is not said to lack it.
             let heard = heard.without(version.hollow);
-            version.resources.values().filter(|it| !heard.without(it.namespaced.union(it.cluster)).is_empty()).count()
+            version
+                .resources
+                .values()
+                .filter(|it| !heard.without(it.namespaced.union(it.cluster)).is_empty())
+                .count()
         };
         self.skewed = self.groups.values().flat_map(Map::values).map(skewed_in).sum();
     }
