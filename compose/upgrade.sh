@@ -79,7 +79,12 @@ finish() {
   # Each leads a group of its own: its curls go with it.
   if [ -n "$client" ]; then kill -- "-$client" 2>/dev/null || true; fi
   if [ -n "$kubectl_client" ]; then kill -- "-$kubectl_client" 2>/dev/null || true; fi
-  if [ $code = 0 ]; then rm -rf "$work"; else say "What the client saw is in $work" >&2; fi
+  if [ $code != 0 ] && [ -s "$work/failures" ]; then
+    rm -f "$work/client.key"
+    say "All that the client saw is in $work" >&2
+  else
+    rm -rf "$work"
+  fi
   exit $code
 }
 trap finish EXIT
