@@ -48,21 +48,23 @@ compose() { "${compose_command[@]}" -f "$file" "$@"; }
 up="${compose_command[*]} -f $file up --detach"
 anew="${compose_command[*]} -f $file down --volumes"
 
-there=() missing=()
+# A line for each container: its service, whether it runs, its ID.
+containers=
+ids=$(compose ps -q 2>/dev/null || true)
+if [ -n "$ids" ]; then
+  # shellcheck disable=SC2086  # a list
+  containers=$(docker inspect --format \
+    '{{index .Config.Labels "com.docker.compose.service"}} {{.State.Running}} {{.Id}}' $ids)
+fi
+missing=()
 for service in etcd "${servers[@]}" cp1-sidecar cp2-sidecar cp3-sidecar balancer; do
-  container=$(compose ps -q "$service" 2>/dev/null | head -n 1)
-  if [ -n "$container" ] && [ "$(docker inspect --format '{{.State.Running}}' "$container")" = true ]; then
-    there+=("$service")
-  else
-    missing+=("$service")
-  fi
+  grep -q "^$service true " <<<"$containers" || missing+=("$service")
 done
-[ ${#there[@]} -gt 0 ] || die "the control plane is not up. First: $up"
+[ ${#missing[@]} -lt 8 ] || die "the control plane is not up. First: $up"
 [ ${#missing[@]} = 0 ] || die "only a part of the control plane runs; missing: ${missing[*]}.
   To start the rest:      $up
   To begin anew:          $anew
-  If a port is taken, that command names it, and the top of $file tells nothing else to change:
-  each port is a variable there (BALANCER_PORT, CP1_PORT, CP1_SIDECAR_PORT and so on)."
+  If a port is taken, that command names it; each is a variable (BALANCER_PORT, CP1_PORT, CP1_SIDECAR_PORT and so on)."
 [ -r "$kubeconfig" ] || die "$kubeconfig is not there, or not yours to read. It is written with: $up"
 
 # === a client's files, from the kubeconfig ===
@@ -77,7 +79,12 @@ finish() {
   # Each leads a group of its own: its curls go with it.
   if [ -n "$client" ]; then kill -- "-$client" 2>/dev/null || true; fi
   if [ -n "$kubectl_client" ]; then kill -- "-$kubectl_client" 2>/dev/null || true; fi
-  if [ $code = 0 ]; then rm -rf "$work"; else say "What the client saw is in $work" >&2; fi
+  if [ $code != 0 ] && [ -s "$work/failures" ]; then
+    rm -f "$work/client.key"
+    say "All that the client saw is in $work" >&2
+  else
+    rm -rf "$work"
+  fi
   exit $code
 }
 trap finish EXIT
@@ -98,7 +105,7 @@ else
   in_container=${CURL_IMAGE:-curlimages/curl}
 fi
 network=$(docker inspect --format '{{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}' \
-  "$(compose ps -q balancer | head -n 1)")
+  "$(awk '$1 == "balancer" { print $3 }' <<<"$containers")")
 in_curl_container() { # DOCKER-ARGUMENT... -- COMMAND...
   local arguments=()
   while [ "$1" != -- ]; do arguments+=("$1"); shift; done
