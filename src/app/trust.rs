@@ -8,6 +8,7 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -17,7 +18,7 @@ use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
     api::user::{UserHeaders, UserInfo},
-    config::{Certificates, KeyPair, Loaded},
+    config::{Certificates, Config, KeyPair, Loaded, ServerConfig},
     discovery::refresh::Refresh,
     limits,
     proxy::{Proxy, headers::IdentityFilter},
@@ -52,7 +53,8 @@ struct Question {
     user: Arc<UserInfo>,
     filter: Arc<IdentityFilter>,
     shown: Arc<KeyPair>,
-    client_ca: Option<Arc<Certificates>>,
+    /// None: whom the server's own CAs name is nothing to us.
+    client_ca: Option<Option<Arc<Certificates>>>,
     said: Said,
 }
 
@@ -64,6 +66,13 @@ enum Told {
     Refused(Box<kube::core::Status>),
     /// There was no answer to go by.
     Nothing(String),
+}
+
+/// How often a server was asked in vain.
+#[derive(Default)]
+struct Patience {
+    attempts: u32,
+    refusals: u32,
 }
 
 // === impl Trust ===
@@ -101,7 +110,8 @@ impl Trust {
                 user: Arc::clone(&self.user),
                 filter: Arc::clone(&policy.identity_filter),
                 shown: Arc::clone(&material.servers[place].proxy_client),
-                client_ca: material.client_ca.clone(),
+                client_ca: has_our_callers(config, &config.servers[place])
+                    .then(|| material.client_ca.clone()),
                 said: Arc::clone(&self.said),
             };
             self.tasks.spawn(question.run());
@@ -128,16 +138,17 @@ impl Question {
     }
 
     async fn ask(&self) -> Told {
-        let (mut refusals, mut pause) = (0, limits::TRUST_PAUSE);
-        let mut last = String::new();
-        for _ in 0..limits::MAX_TRUST_ATTEMPTS {
-            let Some(server) = self.server.upgrade() else { break };
+        let mut patience = Patience::default();
+        loop {
+            let Some(server) = self.server.upgrade() else {
+                return Told::Nothing("it left".to_owned());
+            };
             let maps: Api<ConfigMap> =
                 Api::namespaced(kube_client(server, Arc::clone(&self.user)), NAMESPACE);
             let answer = maps.get(NAME).await;
             // A server that leaves does not wait for this.
             drop(maps);
-            match answer {
+            let failed = match answer {
                 Ok(map) => {
                     return match Published::read(&map.data.unwrap_or_default()) {
                         Ok(published) => Told::This(published, map.metadata.uid),
@@ -145,17 +156,15 @@ impl Question {
                     };
                 }
                 Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403 | 404) => {
-                    refusals += 1;
-                    if refusals == limits::MAX_TRUST_REFUSALS {
-                        return Told::Refused(status);
-                    }
+                    Told::Refused(status)
                 }
-                Err(error) => last = error.to_string(),
+                Err(error) => Told::Nothing(error.to_string()),
+            };
+            match patience.after(matches!(failed, Told::Refused(_))) {
+                Some(pause) => sleep(pause).await,
+                None => return failed,
             }
-            sleep(pause).await;
-            pause *= 2;
         }
-        Told::Nothing(last)
     }
 
     fn compare(&self, published: &Published, cluster: Option<String>) {
@@ -163,7 +172,10 @@ impl Question {
             headers: &self.headers,
             filter: &self.filter,
             shown: &self.shown.chain.der,
-            client_ca: self.client_ca.as_ref().map_or(&[], |bundle| &bundle.der),
+            client_ca: self
+                .client_ca
+                .as_ref()
+                .map(|bundle| bundle.as_ref().map_or_else(Default::default, |bundle| bundle.der.as_slice())),
             now: UnixTime::now(),
         };
         let server = &self.name;
@@ -211,6 +223,26 @@ impl Question {
     }
 }
 
+// === impl Patience ===
+
+impl Patience {
+    /// How long to wait for the next attempt after one that failed; none: there is none.
+    fn after(&mut self, refused: bool) -> Option<Duration> {
+        let pause = limits::TRUST_PAUSE * 2_u32.pow(self.attempts);
+        self.attempts += 1;
+        self.refusals += u32::from(refused);
+        let enough =
+            self.attempts == limits::MAX_TRUST_ATTEMPTS || self.refusals == limits::MAX_TRUST_REFUSALS;
+        (!enough).then_some(pause)
+    }
+}
+
+/// Whether those whom our CAs name are those whom the server's own CAs should name.
+fn has_our_callers(config: &Config, server: &ServerConfig) -> bool {
+    !config.allow_shared_identity
+        && config.servers.first().is_none_or(|first| first.trust_domain == server.trust_domain)
+}
+
 /// The user whom a 403 of kube-apiserver names.
 fn taken_for(message: &str) -> Option<&str> {
     message.split_once("User \"")?.1.split('"').next()
@@ -219,6 +251,18 @@ fn taken_for(message: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The pauses between attempts that all end like this.
+    fn pauses(refused: bool) -> Vec<u64> {
+        let mut patience = Patience::default();
+        std::iter::from_fn(|| patience.after(refused)).map(|pause| pause.as_secs()).collect()
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_is_asked_eight_times_and_one_that_refuses_three_times() {
+        assert_eq!(pauses(false), [1, 2, 4, 8, 16, 32, 64]);
+        assert_eq!(pauses(true), [1, 2]);
+    }
 
     #[test]
     fn a_403_names_whom_the_server_takes_us_for() {

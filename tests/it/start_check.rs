@@ -1,14 +1,17 @@
 //! The configuration is held against what the API servers say of whom they believe.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use http::{Method, StatusCode};
 use kube_peer_proxy::embedded::Recorded::{V1_35, V1_36};
-use kube_peer_proxy::embedded::RunningServer;
+use kube_peer_proxy::embedded::{RunningServer, Server, Store};
 use kube_peer_proxy::ops::telemetry::LogFormat;
 use kube_peer_proxy::pki::Authority;
 use serde_json::{Value, json};
 
 use crate::kit::client::Protocol;
-use crate::kit::{As, Capture, Client, Cluster, PKI, PROXY_USER, eventually};
+use crate::kit::{As, Capture, Client, Cluster, PKI, PROXY_USER, ProxyBuilder, eventually};
 
 const MAPS: &str = "/api/v1/namespaces/kube-system/configmaps";
 const MAP: &str = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
@@ -100,6 +103,8 @@ async fn who_may_not_look_is_told_which_right_is_missing_and_nothing_waits() {
         "system:kube-peer-proxy may not read the ConfigMap kube-system/extension-apiserver-authentication";
     eventually("the right is named", || lines(&log, &["INFO", right, "rbac.yaml"]) == 1).await;
     assert_eq!(lines(&log, &["WARN"]), 0, "{}", log.text());
+    let asked = cluster.server("v136").log().matching(|request| request.target == MAP);
+    assert_eq!(asked.len(), 3, "and then it is believed");
 }
 
 #[tokio::test]
@@ -126,4 +131,31 @@ async fn a_server_that_starts_and_refuses_at_first_is_asked_again() {
         .await;
     publish(server, &published("aggregator", "")).await;
     eventually("it is asked again", || lines(&log, &["WARN", "names are aggregator"]) == 1).await;
+}
+
+#[tokio::test]
+async fn a_server_that_comes_later_is_asked_then() {
+    let log = Capture::start("debug", LogFormat::Text);
+    let store = Store::new();
+    let start = async |name: &str| {
+        let builder = Server::builder(name).version(V1_36).pki(&PKI).store(Arc::clone(&store));
+        builder.endpoint_slice(true).start(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap()
+    };
+    let first = start("first").await;
+    publish(&first, &published(NAME, "")).await;
+    let _proxy = ProxyBuilder::new()
+        .server("first", first.addr())
+        .home("first")
+        .flags(|args| {
+            args.peer_source = Some("endpointslices".to_owned());
+            args.peer_allowed_cidrs = vec!["127.0.0.0/8".to_owned()];
+        })
+        .start()
+        .await;
+    let agrees = "it believes whom the configuration says that it does";
+    eventually("the first one is asked", || lines(&log, &["server=first", agrees]) == 1).await;
+    let second = start("second").await;
+    let name = format!("server={}", second.addr().to_string().replace(':', "-"));
+    eventually("the second one is asked", || lines(&log, &[&name, agrees]) == 1).await;
+    assert_eq!(lines(&log, &["server=first", agrees]), 1, "once is enough");
 }

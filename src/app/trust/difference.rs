@@ -24,8 +24,8 @@ pub(super) struct Ours<'a> {
     pub(super) filter: &'a IdentityFilter,
     /// What the server is shown, leaf first.
     pub(super) shown: &'a [CertificateDer<'static>],
-    /// CAs of clients' certificates; empty if there are none.
-    pub(super) client_ca: &'a [CertificateDer<'static>],
+    /// CAs of clients' certificates, empty if there are none; none if the server has other callers than we have.
+    pub(super) client_ca: Option<&'a [CertificateDer<'static>]>,
     /// When this is.
     pub(super) now: UnixTime,
 }
@@ -69,11 +69,12 @@ pub(super) fn differences(ours: &Ours<'_>, published: &Published) -> Vec<Differe
             unread(ours.headers, theirs, &mut found);
         }
     }
-    let only_ours = only(ours.client_ca, &published.client_ca);
+    let Some(client_ca) = ours.client_ca else { return found };
+    let only_ours = only(client_ca, &published.client_ca);
     if !only_ours.is_empty() {
         found.push(Difference::OnlyOurs { cas: only_ours });
     }
-    let only_theirs = only(&published.client_ca, ours.client_ca);
+    let only_theirs = only(&published.client_ca, client_ca);
     if !only_theirs.is_empty() {
         found.push(Difference::OnlyTheirs { cas: only_theirs });
     }

@@ -97,10 +97,11 @@ impl Plane {
         fs::copy(compose("kubeadm/patches").join(patch), own.join("patches").join(patch)).unwrap();
 
         let text = fs::read_to_string(compose("kubeadm/kubeadm.yaml")).unwrap();
-        let text = node.here(&text.replace("NODE_IP", node.ip)).replace("v1.36.0", version);
-        // Only where this machine differs from a node.
+        let text = node.here(&text.replace("NODE_IP", node.ip));
+        // That of the cluster, with what differs on this machine.
         let text = format!(
-            "{text}certificatesDir: {}\netcd: {{external: {{endpoints: [{ETCD:?}]}}}}\n",
+            "{text}apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: {version}\n\
+             certificatesDir: {}\netcd: {{external: {{endpoints: [{ETCD:?}]}}}}\n",
             node.file("pki")
         );
         fs::write(node.file("kubeadm.yaml"), text).unwrap();
@@ -209,6 +210,13 @@ async fn a_sidecar_takes_the_address_of_a_kubeadm_node_and_nobody_changes_anythi
     {
         assert_eq!(probe_url(&manifest, probe), format!("{HIDDEN}/{path}"));
     }
+    // The way back of README.md ends at what kubeadm writes without it.
+    let back = format!("/--bind-address=127.0.0.1/d; s/host: 127.0.0.1/host: {A}/");
+    let undone = a.run(&["sed", &back, &a.file("manifests/kube-apiserver.yaml")]).await;
+    let patch = a.etc.join("kube-peer-proxy/patches/kube-apiserver+json.yaml");
+    fs::remove_file(patch).unwrap();
+    plane.manifest(a).await;
+    assert_eq!(undone, fs::read_to_string(a.file("manifests/kube-apiserver.yaml")).unwrap());
     let manifest_b = plane.manifest(b).await;
 
     // The proxies are there first, and know nothing yet: that is no 404.
@@ -283,7 +291,9 @@ async fn a_sidecar_takes_the_address_of_a_kubeadm_node_and_nobody_changes_anythi
         )
         .await;
     let token = plane.get(b, &["create", "token", "walker"]).await;
+    // Nothing of the administrator in it.
     let config = b.dir_file("token.conf");
+    fs::write(&config, "").unwrap();
     let server = format!("--server=https://{B}:6443");
     let (authority, bearer) =
         (format!("--certificate-authority={}", b.file("pki/ca.crt")), format!("--token={}", token.trim()));

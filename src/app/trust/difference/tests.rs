@@ -32,12 +32,21 @@ fn after(change: impl FnOnce(&mut Published)) -> Vec<Difference> {
 }
 
 fn found(pki: &Pki, published: &Published) -> Vec<Difference> {
+    found_by(pki, Some(std::slice::from_ref(pki.cluster_ca.cert())), published)
+}
+
+/// The same with these CAs of clients in the configuration.
+fn found_by(
+    pki: &Pki,
+    client_ca: Option<&[CertificateDer<'static>]>,
+    published: &Published,
+) -> Vec<Difference> {
     let headers = UserHeaders::default();
     let ours = Ours {
         headers: &headers,
         filter: &IdentityFilter::new([&headers]),
         shown: std::slice::from_ref(&pki.front_proxy_client.cert),
-        client_ca: std::slice::from_ref(pki.cluster_ca.cert()),
+        client_ca,
         now: now(),
     };
     differences(&ours, published)
@@ -125,6 +134,15 @@ fn cas_of_clients_that_only_one_side_believes_are_named() {
         matches!(found.as_slice(), [Difference::OnlyOurs { .. }, Difference::OnlyTheirs { .. }]),
         "{found:?}"
     );
+}
+
+#[test]
+fn a_server_with_other_callers_may_have_other_cas_for_them() {
+    let (pki, other) = (Pki::generate(&[]).unwrap(), Pki::generate(&[]).unwrap());
+    let mut published = published(&pki);
+    published.client_ca = vec![other.cluster_ca.cert().clone()];
+    assert_eq!(found_by(&pki, None, &published), []);
+    assert_eq!(found_by(&pki, Some(&[]), &published).len(), 1, "we have none, and it has");
 }
 
 #[test]
