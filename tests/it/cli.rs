@@ -220,7 +220,7 @@ fn a_fault_names_key_line_what_is_there_and_what_is_wanted() {
         ("staleAfter: 5 minutes", "units are h, m, s, ms, us and ns"),
         (
             "forgetAfter: 1ms",
-            "forgetAfter (proxy.yaml:1): 1ms is shorter than the time after which a server is stale (staleAfter, 30s); it can be that to 8760h",
+            "forgetAfter (proxy.yaml:1): 1ms is shorter than the time after which a server is stale (--stale-after, 30s); it can be that to 8760h",
         ),
         ("- a", "a mapping such as `securePort: 6443`"),
     ] {
