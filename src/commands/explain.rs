@@ -153,8 +153,11 @@ async fn of_proxy(admin: &Admin, look: &LookArgs, asked: &Asked) -> anyhow::Resu
     let query =
         url::form_urlencoded::Serializer::new(String::new()).extend_pairs(asked.parameters()).finish();
     let answer = admin.json(&format!("/debug/explain?{query}"), look.timeout).await;
-    answer.with_context(|| {
-        "no proxy could be asked; without one, say which API servers to look at (--context, --server, --config)"
+    answer.map_err(|error: anyhow::Error| match error.downcast::<Usage>() {
+        Ok(usage) => usage.into(),
+        Err(error) => error.context(
+            "no proxy could be asked; without one, say which API servers to look at (--context, --server, --config)",
+        ),
     })
 }
 
