@@ -118,6 +118,21 @@ pub const MAX_AUDIT_ID: usize = 64;
 /// nobody keeps probes out by holding connections open.
 pub const MAX_ADMIN_CONNECTIONS: usize = 16;
 
+/// Decisions about requests that the admin pages show, of those that a peer answered and of those that we refused.
+pub const MAX_RECENT_DECISIONS: usize = 50;
+
+/// Bytes of a group, version or resource in such a decision; what is longer is cut.
+pub const MAX_DECIDED_NAME: usize = 128;
+
+/// Whole seconds over which the admin pages tell how many requests per second are rerouted.
+pub const RATE_SECONDS: usize = 10;
+
+/// Seconds for which they show that one by one.
+pub const RATE_HISTORY: usize = 60;
+
+/// Lines of a table on the status page. What it leaves out `/debug/discovery/diff` has.
+pub const MAX_PAGE_LINES: usize = 1_000;
+
 /// Bytes of a PROXY protocol header of version 2, behind its first 16; more than any balancer writes.
 pub const MAX_PROXY_HEADER: usize = 4096;
 

@@ -174,6 +174,7 @@ impl Proxy {
         if upgrade {
             upgrade::end_unless_switched(&mut response);
         }
+        record.name_home(&self.fleet);
         response.extensions_mut().insert(record);
         response
     }
@@ -199,6 +200,7 @@ impl Proxy {
             .ok_or_else(|| Status::internal("the request has no connection"))?;
         let mut exchange = self.read(parts, authority, &connection)?;
         exchange.upgrade = wish;
+        record.number = Some(exchange.home);
         record.called_by(&exchange.caller);
         let policy = Arc::clone(&exchange.policy);
         let body = headers::clean_trailers(body, &policy.identity_filter);

@@ -50,7 +50,7 @@ pub struct InspectArgs {
     /// Show what two servers differ in; without other arguments they are contexts of the kubeconfig
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "all")]
     pub diff: Vec<String>,
-    /// How it is shown; json and yaml have the shape of the proxy's /debug/skew
+    /// How it is shown; json and yaml have the shape of the admin page /debug/discovery/diff
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
     /// Exit with 1 if servers differ, or if one could not be asked: what is not known is not finished

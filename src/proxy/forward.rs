@@ -121,6 +121,7 @@ impl Proxy {
             let attempt = Attempt { server, rerouted, long_running: info.is_long_running(), turn };
             record.attempts += 1;
             record.server = Some(Arc::clone(&server.name));
+            record.rerouted = rerouted;
             let response = match self.send(&exchange, attempt, next, record).await {
                 Ok(response) => response,
                 Err(Failure::Refused(status)) => return Err(status),

@@ -249,6 +249,7 @@ impl Proxy {
                 _ => {}
             }
             self.metrics.openapi.answered("v3", if rerouted { "peer" } else { "home" });
+            record.rerouted = rerouted;
             record.reason = if rerouted { "peer-openapi" } else { "home-openapi" };
             return Ok(response);
         }

@@ -300,7 +300,7 @@ async fn the_admin_address_of_a_proxy_shows_what_it_knows() {
     // One shape, whoever tells it.
     let json = inspect(&[&admin, "-o", "json", "--all"], &[]).await;
     let json: Value = serde_json::from_str(&json.out).unwrap();
-    let page = proxy.page("/debug/skew").await.json();
+    let page = proxy.page("/debug/discovery/diff?all&format=json").await.json();
     assert_eq!((&json["rows"], &json["summary"]), (&page["rows"], &page["summary"]));
     let diff = inspect(&[&admin, "--diff", "v136", "v132", "--fail-on-skew"], &[]).await;
     assert!(diff.code == 1 && diff.out.contains("Only in v136 ("), "{}{}", diff.out, diff.err);

@@ -22,6 +22,7 @@ mod inspect;
 mod kit;
 mod kubectl;
 mod native;
+mod page;
 mod plugin;
 mod proxied;
 mod readme;

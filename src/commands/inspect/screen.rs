@@ -79,7 +79,7 @@ impl Screen {
     }
 }
 
-fn last(lines: &mut Vec<String>) -> &mut String {
+fn last(lines: &mut [String]) -> &mut String {
     let index = lines.len() - 1;
     &mut lines[index]
 }

@@ -82,29 +82,37 @@ pub(super) fn list(skew: &Skew, screen: Screen) -> String {
     servers(skew, &Heads { names, numbered: false }, screen)
 }
 
-/// The servers, and beneath them why some are not known.
+/// The servers, and beneath them why some are not known. What leaves no room for the rest is left out: first where they
+/// are, then the ETags.
 fn servers(skew: &Skew, heads: &Heads, screen: Screen) -> String {
-    let mut table = plain(screen);
+    const TITLES: [&str; 6] = ["SERVER", "VERSION", "FRESHNESS", "AGE", "ETAG", "ADDRESS"];
     let number = heads.numbered.then_some("#");
-    table.set_header(
-        number.into_iter().chain(["SERVER", "VERSION", "FRESHNESS", "AGE", "ETAG", "ADDRESS"]).map(head),
-    );
+    let mut lines = vec![number.into_iter().chain(TITLES).map(str::to_owned).collect::<Vec<_>>()];
     for (head, server) in heads.names.iter().zip(&skew.servers) {
         let dash = || "-".to_owned();
-        let colour = match server.freshness {
-            Freshness::Fresh => Color::Green,
-            Freshness::Stale => Color::Yellow,
-            Freshness::Unknown => Color::Red,
-        };
         let fields = [
-            Field::new(clean(&server.name)),
-            Field::new(server.version.as_deref().map_or_else(dash, clean)),
-            Field::new(server.freshness.as_str()).fg(colour),
-            Field::new(server.age_seconds.map_or_else(dash, age)),
-            Field::new(server.etags.get("/apis").map_or_else(dash, |etag| short_etag(etag))),
-            Field::new(server.address.as_deref().map_or_else(dash, clean)).add_attribute(Attribute::Dim),
+            clean(&server.name),
+            server.version.as_deref().map_or_else(dash, clean),
+            server.freshness.as_str().to_owned(),
+            server.age_seconds.map_or_else(dash, age),
+            server.etags.get("/apis").map_or_else(dash, |etag| short_etag(etag)),
+            server.address.as_deref().map_or_else(dash, clean),
         ];
-        table.add_row(heads.numbered.then(|| Field::new(head)).into_iter().chain(fields));
+        lines.push(heads.numbered.then(|| head.clone()).into_iter().chain(fields).collect());
+    }
+    let dispensable = lines[0].len() - 2;
+    while lines[0].len() > dispensable && natural_width(&lines) > screen.width {
+        lines.iter_mut().for_each(|line| drop(line.pop()));
+    }
+    let mut table = plain(screen);
+    table.set_header(lines[0].iter().map(|title| head(title)));
+    let (freshness, address) = (dispensable - 2, dispensable + 1);
+    for (line, server) in lines[1..].iter().zip(&skew.servers) {
+        table.add_row(line.iter().enumerate().map(|(index, text)| match index {
+            index if index == freshness => Field::new(text).fg(colour_of(server.freshness)),
+            index if index == address => Field::new(text).add_attribute(Attribute::Dim),
+            _ => Field::new(text),
+        }));
     }
     let mut shown = text(&mut table);
     for server in skew.servers.iter().filter(|server| !server.known || server.error.is_some()) {
@@ -113,6 +121,22 @@ fn servers(skew: &Skew, heads: &Heads, screen: Screen) -> String {
         shown.push('\n');
     }
     shown
+}
+
+fn colour_of(freshness: Freshness) -> Color {
+    match freshness {
+        Freshness::Fresh => Color::Green,
+        Freshness::Stale => Color::Yellow,
+        Freshness::Unknown => Color::Red,
+    }
+}
+
+/// Of lines that have the same columns, if nothing is broken.
+fn natural_width(lines: &[Vec<String>]) -> usize {
+    let columns = lines.first().map_or(0, Vec::len);
+    let width =
+        |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0) + GAP;
+    (0..columns).map(width).sum()
 }
 
 /// In a wide one each line has all; in a narrow one the group-version stands above its resources.

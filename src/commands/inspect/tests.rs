@@ -103,6 +103,9 @@ fn names_that_leave_no_room_become_numbers_that_the_list_of_servers_explains() {
     let heading = text.lines().find(|line| line.starts_with("RESOURCE")).unwrap();
     assert_eq!(heading.split_whitespace().collect::<Vec<_>>(), ["RESOURCE", "1", "2", "3", "4"]);
     assert!(text.starts_with("#  SERVER"), "{text}");
+    let line = text.lines().find(|line| line.starts_with("2  ")).unwrap();
+    assert!(line.contains("control-plane-2.example  v1.36.0  fresh"), "no name is broken: {text}");
+    assert!(!text.contains("ADDRESS"), "that is what there was no room for: {text}");
 }
 
 #[test]
@@ -112,7 +115,7 @@ fn what_does_not_differ_is_said_in_a_sentence() {
     let text = table::render(&skew, false, screen(80));
     assert!(text.contains("3 servers serve the same: 6") && text.contains("in 22 group-versions."), "{text}");
     assert!(!text.contains("RESOURCE"), "{text}");
-    let alone = table::render(&Skew::of(vec![same("a")]), false, screen(80));
+    let alone = table::render(&Skew::of(vec![same("a")]), false, screen(200));
     assert!(alone.contains("There is no other server"), "{alone}");
     let doubtful = Skew::of(vec![same("a"), same("b"), dead("c")]);
     let text = table::render(&doubtful, false, screen(200));

@@ -41,7 +41,7 @@ impl Admin {
     /// # Errors
     /// As [`Self::json`].
     pub async fn skew(&self, timeout: Duration) -> anyhow::Result<Skew> {
-        self.json("/debug/skew", timeout).await
+        self.json("/debug/discovery/diff?all&format=json", timeout).await
     }
 
     /// Reads a page as JSON.
@@ -59,9 +59,11 @@ impl Admin {
     }
 
     async fn get(&self, target: &str) -> anyhow::Result<Vec<u8>> {
-        const NOBODY: &str =
-            "nobody answers there; is the proxy running, and is this its --admin-bind-address?";
-        let tcp = TcpStream::connect(&self.authority).await.context(NOBODY)?;
+        let tcp = TcpStream::connect(&self.authority).await.map_err(|error| {
+            anyhow!(
+                "nobody answers there ({error}): is the proxy running, and is this its --admin-bind-address?"
+            )
+        })?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await?;
         // It ends when the sender is dropped; what broke it shows in the answer.
         tokio::spawn(connection);
