@@ -29,8 +29,9 @@ const USUAL_ADMIN: &str = "127.0.0.1:8090";
 
 /// Says which API server would answer a request, and why. The request itself is not sent.
 ///
-/// Without an argument that says where to look, the proxy is asked whose admin pages are at 127.0.0.1:8090; with one,
-/// API servers can be looked at without any proxy, and it is decided as one before them would.
+/// With no argument that says where to look, `kube-peer-proxy explain` asks the proxy whose admin pages are at
+/// 127.0.0.1:8090, and `kubectl peers explain` the server of the current context. Where API servers are asked and no
+/// proxy, it is decided as one before them would.
 #[derive(Args, Clone, Debug)]
 pub struct ExplainArgs {
     #[command(flatten)]
@@ -156,8 +157,11 @@ async fn of_proxy(admin: &Admin, look: &LookArgs, asked: &Asked) -> anyhow::Resu
     let query =
         url::form_urlencoded::Serializer::new(String::new()).extend_pairs(asked.parameters()).finish();
     let answer = admin.json(&format!("/debug/explain?{query}"), look.timeout).await;
-    answer.with_context(|| {
-        "no proxy could be asked; without one, say which API servers to look at (--context, --server, --config)"
+    answer.map_err(|error: anyhow::Error| match error.downcast::<Usage>() {
+        Ok(usage) => usage.into(),
+        Err(error) => error.context(
+            "no proxy could be asked; without one, say which API servers to look at (--context, --server, --config)",
+        ),
     })
 }
 

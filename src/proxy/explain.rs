@@ -3,15 +3,15 @@
 //! Nothing is sent. `/debug/explain` asks it of a proxy that runs, `kube-peer-proxy explain` of that or of documents
 //! that it fetched itself; the decision is [`route::route`]'s either way.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, Method};
+use http::Method;
 use serde_json::{Value, json};
 
 use super::{
     Proxy,
-    caller::{self, Caller},
-    domains::{Domains, OutOfReach},
+    caller::Caller,
+    domains::Domains,
     home::Home,
     is_home_only,
     policy::Reroute,
@@ -21,11 +21,15 @@ use crate::{
     api::{
         discovery::DiscoveryPath,
         request_info::{self, RequestInfo},
-        user::{UserHeaders, UserInfo},
+        user::UserHeaders,
     },
     discovery::catalog::{Catalog, Freshness, Serving},
-    servers::{Class, source::ServerSet},
+    servers::source::ServerSet,
 };
+
+mod caller;
+
+use caller::{caller_of, upstream};
 
 /// How to ask, for whoever asked otherwise.
 const USAGE: &str = "ask as /debug/explain?path=/apis/apps/v1/deployments&verb=list\
@@ -364,7 +368,7 @@ impl Question<'_> {
         let asked = if merged.is_some() { ServerSet::one(home) } else { to };
         let callers = asked.iter().map(|number| {
             let server = &view.servers[number];
-            Ok((server.name.to_string(), self.upstream(view, home, number)?))
+            Ok((server.name.to_string(), upstream(view, self.caller, home, number, self.info)?))
         });
         Ok(json!({
             "goes": goes,
@@ -374,55 +378,6 @@ impl Question<'_> {
             "callerUpstream": callers.collect::<Result<serde_json::Map<_, _>, String>>()?,
         }))
     }
-
-    /// Who the caller would be to a server; without a caller, what becomes of each kind.
-    ///
-    /// # Errors
-    /// If the server would not be asked as him.
-    fn upstream(&self, view: &View<'_>, home: usize, number: usize) -> Result<Value, String> {
-        let server = &view.servers[number];
-        let there = &*server.trust_domain;
-        let at_home = &*view.servers[home].trust_domain;
-        let presented = |caller: &Caller| view.domains.presented(caller, || false, at_home, there);
-        let upgrade = matches!(self.info.subresource, "attach" | "exec" | "portforward");
-        let class = |class: Class| if upgrade { Class::Upgrade } else { class }.as_str();
-        let certificate = json!({ "class": class(Class::Identity), "as": "headers" });
-        let token = json!({ "class": class(Class::Token), "as": "token" });
-        let anonymous = json!({ "class": class(Class::Unproven), "as": "anonymous" });
-        let refused = |why: OutOfReach| json!({ "as": "refused", "because": why.as_str() });
-        let Some(caller) = self.caller else {
-            let mapped = json!({ "class": class(Class::Identity), "as": "mapped" });
-            return Ok(json!({
-                "certificate": if there == &*view.domains.callers { certificate } else { mapped },
-                "token": presented(&Caller::Token).map_or_else(refused, |_| token),
-                "anonymous": presented(&Caller::Anonymous).map_or_else(refused, |_| anonymous),
-            }));
-        };
-        let mut shown = match presented(caller) {
-            Err(why) => return Ok(refused(why)),
-            Ok(None) if *caller == Caller::Token => token,
-            Ok(None) => anonymous,
-            Ok(Some(user)) => {
-                let mut headers = HeaderMap::new();
-                user.stamp(&mut headers, &server.user_headers).map_err(|status| status.message)?;
-                let mut shown = certificate;
-                shown["headers"] = lines(&headers);
-                shown
-            }
-        };
-        shown["loopHeader"] = json!(number != home);
-        Ok(shown)
-    }
-}
-
-/// Header → values.
-fn lines(headers: &HeaderMap) -> Value {
-    let mut lines = BTreeMap::<&str, Vec<String>>::new();
-    for (name, value) in headers {
-        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        lines.entry(name.as_str()).or_default().push(value);
-    }
-    json!(lines)
 }
 
 /// Of each server, how far it is trusted and what it says of the thing.
@@ -457,25 +412,6 @@ fn method_of(verb: &str) -> Result<Method, String> {
         let known: Vec<&str> = VERBS[..8].iter().map(|(verb, _)| *verb).collect();
         format!("{verb:?} is no verb of Kubernetes; there are {}", known.join(", "))
     })
-}
-
-/// For whom it is asked, if the question says.
-fn caller_of(asked: &Asked) -> Result<Option<Caller>, String> {
-    let groups = asked.groups.as_deref().map(|groups| groups.split(',').map(str::to_owned).collect());
-    match (asked.user.as_deref(), groups, asked.caller.as_deref()) {
-        (None, None, None) => Ok(None),
-        (Some(""), _, _) => Err("a user's name can't be empty".to_owned()),
-        (Some(name), groups, None) => {
-            let user =
-                UserInfo { name: name.to_owned(), groups: groups.unwrap_or_default(), ..UserInfo::default() };
-            caller::known(Caller::Certificate, &Arc::new(user)).map(Some).map_err(|status| status.message)
-        }
-        (None, None, Some("token")) => Ok(Some(Caller::Token)),
-        (None, None, Some("anonymous")) => Ok(Some(Caller::Anonymous)),
-        (None, None, Some(kind)) => Err(format!("caller is token or anonymous, and not {kind:?}")),
-        (None, Some(_), None) => Err("groups without a user are nobody's".to_owned()),
-        (_, _, Some(_)) => Err("a caller is a user with groups, or a token, or anonymous".to_owned()),
-    }
 }
 
 /// Why a request is answered by nobody but us, if it is.

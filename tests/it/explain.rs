@@ -211,6 +211,13 @@ async fn what_is_wrong_with_the_question_is_a_sentence_and_64() {
         assert_eq!((code, stdout.as_str()), (64, ""), "{arguments:?}: {stderr}");
         assert!(stderr.contains(sentence) && !stderr.contains("/debug/"), "{arguments:?}: {stderr}");
     }
+    let (_cluster, proxy) = two().await;
+    let admin = proxy.app.admin.to_string();
+    let (code, _, error) = run(PROGRAM, None, &["explain", "/version", "--home=x", "--admin", &admin]).await;
+    assert_eq!(
+        (code, error.as_str()),
+        (64, "kube-peer-proxy: there is no API server \"x\", but v132, v136\n")
+    );
     let nobody = run(PROGRAM, None, &["explain", "/version", "--admin=127.0.0.1:1"]).await;
     assert_eq!(nobody.0, 1, "{}", nobody.2);
     assert!(nobody.2.contains("--context") && nobody.2.contains("nobody answers there"), "{}", nobody.2);

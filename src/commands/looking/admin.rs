@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::{net::TcpStream, time};
 use url::Url;
 
-use crate::{discovery::skew::Skew, limits};
+use crate::{commands::cli::Usage, discovery::skew::Skew, limits};
 
 /// The admin address of a proxy that runs.
 #[derive(Clone, Debug)]
@@ -83,6 +83,11 @@ impl Admin {
                 bail!(
                     "{target} is not there: another program's address, the one for scrapers, or an older proxy"
                 )
+            }
+            StatusCode::BAD_REQUEST => {
+                let body = Limited::new(answer.into_body(), limits::MAX_VERSION_BYTES).collect().await;
+                let body = body.map_err(|error| anyhow!("the answer broke off: {error}"))?.to_bytes();
+                return Err(Usage(String::from_utf8_lossy(&body).trim().to_owned()).into());
             }
             status => bail!("answered {status} to {target}: is this the admin address of a proxy?"),
         }
