@@ -58,11 +58,11 @@ async fn the_page_shows_servers_and_where_they_differ() {
     for shown in [
         "All 2 API servers are healthy",
         "Home is <strong>v132</strong>",
-        "<span class=\"name\">v136</span>",
+        "<span class=\"name\">v136<wbr></span>",
         "<td role=\"cell\" data-label=\"Version\" class=\"version\">1.36</td>",
         "<th scope=\"row\">mutatingadmissionpolicies</th>",
         "No request was rerouted yet.",
-        "0.0<small> per second</small>",
+        "<dt>Rerouted per second</dt><dd>0.0</dd>",
     ] {
         assert!(page.text().contains(shown), "{shown}: {}", page.text());
     }

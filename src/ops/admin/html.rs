@@ -39,6 +39,14 @@ impl Html {
         self
     }
 
+    /// A name, as text that may break behind its dots: names of machines are long.
+    pub(super) fn name(&mut self, name: &str) -> &mut Self {
+        for part in name.split_inclusive('.') {
+            self.text(part).raw("<wbr>");
+        }
+        self
+    }
+
     pub(super) fn finish(self) -> String {
         self.0
     }
@@ -68,6 +76,13 @@ impl fmt::Write for Escaping<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_breaks_behind_its_dots_and_is_text() {
+        let mut html = Html::default();
+        html.name("a.<b>.c");
+        assert_eq!(html.finish(), "a.<wbr>&lt;b&gt;.<wbr>c<wbr>");
+    }
 
     #[test]
     fn text_is_text_in_content_and_in_attributes() {

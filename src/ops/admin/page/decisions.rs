@@ -32,6 +32,10 @@ const REFUSED: List = List {
     nothing: "No request was refused yet.",
 };
 
+/// With their classes.
+const HEADS: [(&str, &str); 4] =
+    [("Last", "number last"), ("Request", "request"), ("Way", "way"), ("Answer", "number answer")];
+
 pub(super) fn write(html: &mut Html, recent: &Snapshot) {
     list(html, &REROUTED, &recent.rerouted);
     list(html, &REFUSED, &recent.refused);
@@ -43,8 +47,7 @@ fn list(html: &mut Html, list: &List, entries: &[Entry]) {
         "</h2>\n<p class=\"legend\">" (if entries.is_empty() { nothing } else { legend }) "</p>\n");
     if !entries.is_empty() {
         put!(html; "<table class=\"moves\" role=\"table\">\n<thead role=\"rowgroup\">\n<tr role=\"row\">");
-        for head in ["Last", "Request", "From, to, why", "Answer"] {
-            let class = if matches!(head, "Last" | "Answer") { "number" } else { "" };
+        for (head, class) in HEADS {
             put!(html; "<th scope=\"col\" role=\"columnheader\" class=\"" (class) "\">" (head) "</th>");
         }
         put!(html; "</tr>\n</thead>\n<tbody role=\"rowgroup\">\n");
@@ -67,9 +70,12 @@ fn line(html: &mut Html, entry: &Entry) {
     }
     put!(html; "</td><td role=\"cell\" class=\"way\">");
     match (&entry.home, &entry.server) {
-        (Some(home), Some(server)) if home != server => put!(html; (home)
-            " <span aria-hidden=\"true\">→</span><i> to </i> " (server)),
-        (Some(server), _) | (None, Some(server)) => put!(html; (server)),
+        (Some(home), Some(server)) if home != server => {
+            html.name(home).raw(" <span aria-hidden=\"true\">→</span><i> to </i> ").name(server);
+        }
+        (Some(server), _) | (None, Some(server)) => {
+            html.name(server);
+        }
         (None, None) => put!(html; "<span aria-hidden=\"true\">–</span><i>nobody was asked</i>"),
     }
     put!(html;

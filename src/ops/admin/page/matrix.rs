@@ -63,8 +63,8 @@ fn table(html: &mut Html, skew: &Skew, lines: &[Line<'_>]) {
         "<div class=\"scroll\" id=\"matrix-scroll\" role=\"region\" aria-labelledby=\"matrix-title\" tabindex=\"0\">\n"
         "<table class=\"matrix\">\n<thead>\n<tr><th scope=\"col\">Resource</th>");
     for server in &skew.servers {
-        put!(html; "<th scope=\"col\"><span>" (server.name) "</span><small>"
-            (server.version.as_deref().unwrap_or("–")) "</small></th>");
+        html.raw("<th scope=\"col\"><span>").name(&server.name);
+        put!(html; "</span><small>" (server.version.as_deref().unwrap_or("–")) "</small></th>");
     }
     put!(html; "</tr>\n</thead>\n");
     let shown = &lines[..lines.len().min(limits::MAX_PAGE_LINES)];

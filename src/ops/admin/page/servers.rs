@@ -47,7 +47,9 @@ pub(super) fn write(html: &mut Html, view: &View) {
 }
 
 fn line(html: &mut Html, server: &Seen, home: bool) {
-    put!(html; "<tr role=\"row\"><th scope=\"row\" role=\"rowheader\"><span class=\"name\">" (server.name) "</span>");
+    html.raw("<tr role=\"row\"><th scope=\"row\" role=\"rowheader\"><span class=\"name\">")
+        .name(&server.name);
+    put!(html; "</span>");
     if home {
         put!(html; " <span class=\"tag\">home</span>");
     }

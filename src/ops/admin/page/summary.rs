@@ -68,9 +68,14 @@ pub(super) fn write(html: &mut Html, view: &View) {
         "<div><dt>Fresh</dt><dd>" (fresh) "<small> of " (total) "</small></dd></div>\n"
         "<div><dt>Differences</dt><dd>" (summary.differing)
         "<small> of " (summary.resources + summary.subresources) "</small></dd></div>\n"
-        "<div><dt>Rerouted</dt><dd>" (format!("{:.1}", view.recent.rate())) "<small> per second</small></dd>");
+        "<div><dt>Rerouted per second</dt><dd>" (rate(view.recent.rate())) "</dd>");
     minute(html, &view.recent.seconds);
     put!(html; "</div>\n</dl>\n</section>\n");
+}
+
+/// As exact as it is worth.
+fn rate(rate: f64) -> String {
+    if rate < 10.0 { format!("{rate:.1}") } else { format!("{rate:.0}") }
 }
 
 /// The last minute, a bar for each second.
