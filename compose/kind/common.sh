@@ -7,7 +7,7 @@ root=$(cd "$here/../.." && pwd)
 state=$here/.state
 clusters=(kpp-first kpp-second)
 proxy=kpp-kind-proxy
-image=${KPP_IMAGE:-kube-peer-proxy}
+image=${KUBE_PEER_PROXY_IMAGE:-kube-peer-proxy}
 
 say() { printf '%s\n' "$*"; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }

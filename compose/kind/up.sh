@@ -9,7 +9,7 @@
 # third CA, the demo's own, and become `demo:NAME` in the group demo:users in each (identityMap).
 #
 # Variables: KPP_FIRST_IMAGE and KPP_SECOND_IMAGE (kind's node images), KPP_KIND_PORT (of the proxy, on 127.0.0.1),
-# KPP_IMAGE (built if it is not there).
+# KUBE_PEER_PROXY_IMAGE (built if it is not there).
 # shellcheck disable=SC2154 # what common.sh sets
 # shellcheck source=/dev/null
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
