@@ -179,7 +179,8 @@ build_proxy_image() { # NAME
   binary=$(static_binary)
   temporary_folder folder
   if ! strip -o "$folder/kube-peer-proxy" "$binary" 2>/dev/null; then cp "$binary" "$folder/kube-peer-proxy"; fi
-  cp /etc/ssl/certs/ca-certificates.crt "$folder/"
+  chmod 755 "$folder" "$folder/kube-peer-proxy"
+  install -D -m 644 /etc/ssl/certs/ca-certificates.crt "$folder/etc/ssl/certs/ca-certificates.crt"
   build --file "$root/compose/Dockerfile" --target prebuilt --tag "$1" \
     --build-arg COMMIT="$(git -C "$root" rev-parse HEAD 2>/dev/null || true)" "$folder"
   say "built $1"

@@ -127,7 +127,10 @@ async fn healthz_says_who_is_ready_and_what_is_missing() {
     assert_eq!(ask(&[]).await.1, format!("{admin} is ready\n"));
     program.signal("TERM");
     let said = until("it leaves", async || Some(ask(&[]).await).filter(|(code, _)| *code == Some(1))).await.1;
-    assert!(said.contains("500") && said.contains("not-shutting-down") && said.lines().count() == 1, "{said}");
+    assert!(
+        said.contains("500") && said.contains("not-shutting-down") && said.lines().count() == 1,
+        "{said}"
+    );
     assert_eq!(ask(&["--live"]).await, (Some(0), format!("{admin} is alive\n")));
     program.signal("TERM");
     program.ended().await;

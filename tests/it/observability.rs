@@ -47,8 +47,7 @@ async fn every_metric_of_the_dashboard_and_the_alerts_exists_at_a_proxy_that_saw
     until("nobody has them", async || (admin.get(POLICIES).await.status == 503).then_some(())).await;
 
     let page = proxy.page("/metrics").await;
-    let shown: BTreeSet<_> =
-        page.text().lines().filter_map(|line| line.split(['{', ' ']).next()).collect();
+    let shown: BTreeSet<_> = page.text().lines().filter_map(|line| line.split(['{', ' ']).next()).collect();
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     let mut wanted = names(ALERTS);
     let expressions = expressions(&dashboard);
