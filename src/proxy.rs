@@ -322,6 +322,7 @@ impl Proxy {
             unheard: catalog.unheard(),
             incomplete: !self.is_complete(),
             denied: ServerSet::EMPTY,
+            having: if self.fleet.domains().len() > 1 { catalog.having(info) } else { ServerSet::EMPTY },
             domains: self.fleet.domains(),
             reach: self.reach(exchange),
         }

@@ -130,6 +130,12 @@ impl Catalog {
         self.index.serving(info)
     }
 
+    /// Which servers' discovery lists the resource of a request, in whatever version, scope, and with whatever verbs and
+    /// subresources.
+    pub fn having(&self, info: &RequestInfo<'_>) -> ServerSet {
+        self.index.having(info.group, info.resource)
+    }
+
     /// Whether discovery speaks of such requests: of resources, with a verb that it knows. `OPTIONS`, for one, is
     /// in no list, whoever answers it.
     pub fn speaks_of(info: &RequestInfo<'_>) -> bool {

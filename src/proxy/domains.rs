@@ -196,7 +196,7 @@ impl Exchange {
     }
 }
 
-/// What is for home's domain only, beside an identity: what its backends set comes back to them, and to nobody else.
+/// What a client brings for home's domain only: cookies of its backends come back to them, and to nobody else.
 pub(super) const OF_HOME: [header::HeaderName; 2] = [header::AUTHORIZATION, header::COOKIE];
 
 // === impl Crossing ===

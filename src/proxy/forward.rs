@@ -216,7 +216,8 @@ impl Proxy {
     ) -> Result<Response<Body>, Failure> {
         let Attempt { server, rerouted, long_running, turn } = attempt;
         let user = self.presented(exchange, server).map_err(Failure::Refused)?;
-        if server.trust_domain != self.fleet.get(exchange.home).trust_domain {
+        let is_foreign = server.trust_domain != self.fleet.get(exchange.home).trust_domain;
+        if is_foreign {
             for name in OF_HOME {
                 request.headers_mut().remove(name);
             }
@@ -231,7 +232,13 @@ impl Proxy {
             record.class = Class::Upgrade.as_str();
             record.long_running = true;
             // Rare and big: boxed, it does not make every other request's future as big.
-            return Box::pin(self.switch(wish, server, request, user.is_some(), turn)).await;
+            let mut switched = Box::pin(self.switch(wish, server, request, user.is_some(), turn)).await;
+            if let Ok(response) = &mut switched
+                && is_foreign
+            {
+                response.headers_mut().remove(header::SET_COOKIE);
+            }
+            return switched;
         }
         let token = self.token_of(exchange);
         let class = match (&user, &token) {
@@ -265,6 +272,10 @@ impl Proxy {
             server.prove(token, response.status());
         }
         headers::strip_hop_by_hop(response.headers_mut());
+        if is_foreign {
+            // The client would bring it to home.
+            response.headers_mut().remove(header::SET_COOKIE);
+        }
         // What the server speaks with us is not what we speak with the client (RFC 9110, 2.5).
         *response.version_mut() = http::Version::HTTP_11;
         Ok(response.map(|body| body::watched(body, Hold(in_flight))))

@@ -29,6 +29,9 @@ pub struct Situation<'a> {
     pub incomplete: bool,
     /// Servers that denied the route although their discovery lists it; others are asked first.
     pub denied: ServerSet,
+    /// Servers that list the resource, in whatever version and with whatever verbs and subresources. Read where there are
+    /// several trust domains.
+    pub having: ServerSet,
     /// The servers of each trust domain; what none of them has is in home's.
     pub domains: &'a [ServerSet],
     /// The servers to which something of the caller's may go (I13): of a trust domain all, or none.
@@ -120,10 +123,11 @@ fn decide(serving: Serving, situation: Situation<'_>) -> Decision {
         };
     }
 
-    let serving = match situation.owner(serving.listed()) {
-        Ok(owner) => serving.among(owner).avoiding(situation.denied),
+    let owner = match situation.owner(serving.listed()) {
+        Ok(owner) => owner,
         Err(decision) => return decision,
     };
+    let serving = serving.among(owner).avoiding(situation.denied);
     let listed = serving.listed();
     if listed.contains(home) {
         if !home_healthy {
@@ -146,7 +150,7 @@ fn decide(serving: Serving, situation: Situation<'_>) -> Decision {
         let peers = if serving.current.is_empty() { serving.stale } else { serving.current };
         return Peers(peers, Reason::PeersServe);
     }
-    let everybody = situation.unknown.is_empty() && !situation.incomplete;
+    let everybody = situation.unknown.intersection(owner).is_empty() && !situation.incomplete;
     if everybody { Home(Reason::NobodyServes) } else { Unavailable(Reason::Unknown) }
 }
 
@@ -161,18 +165,22 @@ impl Situation<'_> {
         known.unwrap_or_else(|| self.all.without(elsewhere))
     }
 
-    /// The trust domain whose thing it is that these servers list.
+    /// The trust domain in which the resource lives that a request is for, of which all that is asked is listed by these
+    /// servers; all servers if it lives nowhere.
     ///
     /// Domains share no storage: a thing of the same name is another one in each, and a request that went now here and
-    /// now there would read in one and write in the other. So it is that of home's domain if anybody there lists it,
-    /// well or not; else that of the first domain within the caller's reach. Whether somebody is healthy does not
-    /// matter, and who was never heard may be the one whose thing it is.
+    /// now there would read in one and write in the other. So a resource is home's domain's if anybody there lists it,
+    /// in whatever version, well or not; else that of the first domain within the caller's reach. Whether somebody is
+    /// healthy does not matter, and who was never heard may be the one whose resource it is.
     fn owner(&self, listed: ServerSet) -> Result<ServerSet, Decision> {
-        let home = self.domain();
-        if listed.is_empty() {
+        if self.domains.len() < 2 {
             return Ok(self.all);
         }
-        if !listed.intersection(home).is_empty() {
+        let (home, having) = (self.domain(), self.having.union(listed));
+        if having.is_empty() {
+            return Ok(self.all);
+        }
+        if !having.intersection(home).is_empty() {
             return Ok(home);
         }
         let unheard = |domain: ServerSet| !domain.intersection(self.unheard).is_empty();
@@ -181,14 +189,14 @@ impl Situation<'_> {
         }
         let others = self.domains.iter().copied().filter(|domain| *domain != home);
         for domain in others.filter(|domain| !domain.intersection(self.reach).is_empty()) {
-            if !listed.intersection(domain).is_empty() {
+            if !having.intersection(domain).is_empty() {
                 return Ok(domain);
             }
             if unheard(domain) {
                 return Err(Decision::Unavailable(Reason::Unknown));
             }
         }
-        Err(Decision::Forbidden(Reason::OtherDomain))
+        if listed.is_empty() { Ok(self.all) } else { Err(Decision::Forbidden(Reason::OtherDomain)) }
     }
 }
 

@@ -133,6 +133,9 @@ impl Proxy {
         };
         let written = self.fleet.domains().iter().filter(written).copied();
         wanted = wanted.intersection(written.fold(ServerSet::EMPTY, ServerSet::union));
+        if wanted.is_empty() {
+            return;
+        }
         let asked = wanted.iter().map(|number| self.refresh[number].ask_and_wait(Trigger::Write));
         // Rare: boxed, it does not make every other request's future as big.
         let all = Box::pin(time::timeout(limits::WRITE_REVALIDATION, join_all(asked)));

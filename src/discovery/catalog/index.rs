@@ -117,6 +117,16 @@ impl Index {
             stale: listed.intersection(version.stale).union(version.hollow),
         }
     }
+
+    /// Servers that list the resource in any version, with whatever verbs, subresources and scope.
+    pub(super) fn having(&self, group: &str, resource: &str) -> ServerSet {
+        let versions = self.groups.get(group).into_iter().flat_map(HashMap::values);
+        let having = |version: &Version| {
+            let listed = version.resources.get(resource).map(|it| it.namespaced.union(it.cluster));
+            listed.unwrap_or_default().union(version.hollow)
+        };
+        versions.map(having).fold(ServerSet::EMPTY, ServerSet::union)
+    }
 }
 
 // === impl Version ===

@@ -21,6 +21,7 @@ fn situation() -> Situation<'static> {
         unheard: ServerSet::EMPTY,
         incomplete: false,
         denied: ServerSet::EMPTY,
+        having: ServerSet::EMPTY,
         domains: &[],
         reach: set(&[0, 1, 2]),
     }
@@ -145,6 +146,23 @@ fn i13_what_homes_domain_lists_is_looked_for_nowhere_else() {
     assert_eq!(route(serving(&[0, 2]), denied), Decision::Home(Reason::HomeServes), "it is asked once more");
     let stale = Serving { stale: set(&[0]), ..serving(&[2]) };
     assert_eq!(route(stale, apart(&domains)), Decision::Home(Reason::HomeServes), "its own extension server");
+}
+
+#[test]
+fn i13_a_resource_lives_in_one_domain_in_all_its_versions_and_with_all_its_subresources() {
+    let domains = domains();
+    let old = Situation { having: set(&[0, 2]), ..apart(&domains) };
+    assert_eq!(route(serving(&[2]), old), Decision::Home(Reason::NobodyServes), "home's own, and its 404");
+    let other = Situation { unknown: set(&[2, 4]), ..old };
+    assert_eq!(route(serving(&[2]), other), Decision::Home(Reason::NobodyServes), "theirs is none of it");
+    let newer = Situation { unknown: set(&[1]), ..old };
+    assert_eq!(route(serving(&[2]), newer), Decision::Unavailable(Reason::Unknown));
+    let theirs = Situation { having: set(&[2, 4]), ..apart(&domains) };
+    assert_eq!(route(serving(&[4]), theirs), Decision::Home(Reason::NobodyServes));
+    assert_eq!(
+        route(serving(&[]), Situation { reach: set(&[0, 1]), ..theirs }),
+        Decision::Home(Reason::NobodyServes)
+    );
 }
 
 #[test]

@@ -188,6 +188,22 @@ async fn i13_who_denies_a_route_is_not_replaced_by_somebody_elses_thing_of_the_s
 }
 
 #[tokio::test]
+async fn i13_what_home_has_in_part_is_not_taken_from_another_cluster() {
+    let two = Two::start().await;
+    let resize = "/api/v1/namespaces/default/pods/p/resize";
+    let widgets = ResourceSpec::new("widgets", "Widget", true);
+    two.a.server("a").discovery().add_resource("example.com", "v1alpha1", &widgets);
+    let proxy = two.proxy().start().await;
+    let jane = proxy.h2(As::Certificate(&jane())).await;
+    let merged = jane.get_with("/apis", crate::kit::V2).await;
+    assert!(merged.text().contains("v1alpha1") && merged.text().contains("\"v1\""), "both are listed");
+    for path in [resize, "/apis/example.com/v1/namespaces/default/widgets"] {
+        jane.get(path).await.refused(404);
+    }
+    assert!(two.at_b().is_empty(), "those are other pods and other widgets");
+}
+
+#[tokio::test]
 async fn i13_before_home_was_heard_its_things_are_looked_for_nowhere_else() {
     let two = Two::start().await;
     let a = two.a.server("a");

@@ -279,6 +279,7 @@ impl World {
             unheard: with(&|known| known.document.is_none()),
             incomplete: false,
             denied: ServerSet::EMPTY,
+            having: ServerSet::EMPTY,
             domains: &[],
             reach: all,
         };
