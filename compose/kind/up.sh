@@ -112,6 +112,13 @@ second=$state/${clusters[1]}.kubeconfig
 kubectl --kubeconfig "$second" apply --filename "$here/second-only.yaml" >/dev/null \
   || die "${clusters[1]} does not take $here/second-only.yaml"
 kubectl --kubeconfig "$second" wait --for condition=Established --timeout 60s crd/lights.demo.example.com >/dev/null
+# A controller adds the right to `edit`, a moment later.
+end=$((SECONDS + 60))
+until kubectl --kubeconfig "$second" auth can-i create lights.demo.example.com --as demo:alice --as-group demo:users \
+  >/dev/null 2>&1; do
+  [ $SECONDS -lt $end ] || die "${clusters[1]} lets nobody of demo:users create lights after 60 s; is its controller manager well?"
+  sleep 0.5
+done
 
 # === the proxy ===
 if has_container "$proxy"; then docker rm --force "$proxy" >/dev/null; fi
