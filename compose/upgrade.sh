@@ -6,17 +6,18 @@
 #
 # One that has that version already is left alone, so it may be run again. `docker compose -f
 # compose/control-plane.yaml up --detach` brings the older versions back, to see it once more. Takes the same variables
-# as the file; COMPOSE names the command if it is neither `docker compose` nor docker-compose.
+# as the file; KPP_COMPOSE names the command if it is neither `docker compose` nor docker-compose. Where this machine
+# has no curl, the client runs in a container (KPP_CURL_IMAGE).
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 file=$here/control-plane.yaml
 kubeconfig=$here/control-plane/out/kubeconfig
 servers=(cp1 cp2 cp3)
-image=${KUBE_APISERVER_IMAGE:-registry.k8s.io/kube-apiserver}
-balancer=https://127.0.0.1:${BALANCER_PORT:-7443}
-apiserver_ports=("${CP1_PORT:-7461}" "${CP2_PORT:-7462}" "${CP3_PORT:-7463}")
-sidecar_ports=("${CP1_SIDECAR_PORT:-7451}" "${CP2_SIDECAR_PORT:-7452}" "${CP3_SIDECAR_PORT:-7453}")
+image=${KPP_APISERVER_IMAGE:-registry.k8s.io/kube-apiserver}
+balancer=https://127.0.0.1:${KPP_BALANCER_PORT:-7443}
+apiserver_ports=("${KPP_CP1_PORT:-7461}" "${KPP_CP2_PORT:-7462}" "${KPP_CP3_PORT:-7463}")
+sidecar_ports=("${KPP_CP1_SIDECAR_PORT:-7451}" "${KPP_CP2_SIDECAR_PORT:-7452}" "${KPP_CP3_SIDECAR_PORT:-7453}")
 
 say() { printf '%s\n' "$*"; }
 die() { printf 'upgrade.sh: %s\n' "$*" >&2; exit 1; }
@@ -35,8 +36,8 @@ if ! fault=$(docker version --format '{{.Server.Version}}' 2>&1); then
     *) die "Docker does not answer; is it running? It says: $fault" ;;
   esac
 fi
-if [ -n "${COMPOSE:-}" ]; then
-  read -ra compose_command <<<"$COMPOSE"
+if [ -n "${KPP_COMPOSE:-}" ]; then
+  read -ra compose_command <<<"$KPP_COMPOSE"
 elif docker compose version >/dev/null 2>&1; then
   compose_command=(docker compose)
 elif command -v docker-compose >/dev/null; then
@@ -64,7 +65,7 @@ done
 [ ${#missing[@]} = 0 ] || die "only a part of the control plane runs; missing: ${missing[*]}.
   To start the rest:      $up
   To begin anew:          $anew
-  If a port is taken, that command names it; each is a variable (BALANCER_PORT, CP1_PORT, CP1_SIDECAR_PORT and so on)."
+  If a port is taken, that command names it; each is a variable (KPP_BALANCER_PORT, KPP_CP1_PORT, KPP_CP1_SIDECAR_PORT and so on)."
 [ -r "$kubeconfig" ] || die "$kubeconfig is not there, or not yours to read. It is written with: $up"
 
 # === a client's files, from the kubeconfig ===
@@ -102,7 +103,7 @@ part client-key-data client.key
 if command -v curl >/dev/null; then
   in_container=
 else
-  in_container=${CURL_IMAGE:-curlimages/curl}
+  in_container=${KPP_CURL_IMAGE:-curlimages/curl:8.15.0}
 fi
 network=$(docker inspect --format '{{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}' \
   "$(awk '$1 == "balancer" { print $3 }' <<<"$containers")")
@@ -147,7 +148,7 @@ wait_for() { # SECONDS WHAT COMMAND...
   done
 }
 
-if ! fault=$(ask balancer "${BALANCER_PORT:-7443}" /readyz 2>&1); then
+if ! fault=$(ask balancer "${KPP_BALANCER_PORT:-7443}" /readyz 2>&1); then
   die "$balancer does not answer as the control plane of $kubeconfig would ($fault).
   If the file is of an earlier run, or the port somebody else's: $up"
 fi
@@ -160,7 +161,7 @@ for number in 0 1 2; do
   say "${servers[$number]}: $version"
   if [ "$version" != "$target" ]; then todo+=("$number"); fi
   # What compose is told of those that are not to be touched.
-  export "CP$((number + 1))_VERSION=$version"
+  export "KPP_CP$((number + 1))_VERSION=$version"
 done
 if [ ${#todo[@]} = 0 ]; then
   say "All are $target: there is nothing to upgrade. To begin again with older ones: $up"
@@ -195,10 +196,10 @@ say "a client works through HAProxy at $balancer$([ -z "$kubectl_client" ] || ec
 for number in "${todo[@]}"; do
   server=${servers[$number]}
   began=$SECONDS
-  eval "before=\$CP$((number + 1))_VERSION"
+  eval "before=\$KPP_CP$((number + 1))_VERSION"
   # shellcheck disable=SC2154  # set by eval
   say "$server: $before -> $target"
-  export "CP$((number + 1))_VERSION=$target"
+  export "KPP_CP$((number + 1))_VERSION=$target"
   if ! compose up --detach --no-deps "$server" >"$work/compose" 2>&1; then
     die "$server could not be made anew: $(tail -n 5 "$work/compose")"
   fi

@@ -8,14 +8,14 @@
 # which is home; of the second one only that can be seen which the first does not serve at all. Callers come from a
 # third CA, the demo's own, and become `demo:NAME` in the group demo:users in each (identityMap).
 #
-# Variables: FIRST_IMAGE and SECOND_IMAGE (kind's node images), PORT (of the proxy, on 127.0.0.1),
+# Variables: KPP_FIRST_IMAGE and KPP_SECOND_IMAGE (kind's node images), KPP_KIND_PORT (of the proxy, on 127.0.0.1),
 # KUBE_PEER_PROXY_IMAGE (built if it is not there).
 # shellcheck disable=SC2154 # what common.sh sets
 # shellcheck source=/dev/null
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-images=("${FIRST_IMAGE:-kindest/node:v1.35.0}" "${SECOND_IMAGE:-kindest/node:v1.36.1}")
-port=${PORT:-7643}
+images=("${KPP_FIRST_IMAGE:-kindest/node:v1.35.0}" "${KPP_SECOND_IMAGE:-kindest/node:v1.36.1}")
+port=${KPP_KIND_PORT:-7643}
 domains=(first second)
 
 case ${1:-} in
@@ -52,7 +52,7 @@ for number in 0 1; do
       || die "the cluster $cluster is only half there (kind has no kubeconfig of it). Remove it: $here/down.sh"
   else
     kind create cluster --name "$cluster" --image "${images[$number]}" --kubeconfig "$kubeconfig" --wait 180s \
-      || die "kind could not make $cluster of ${images[$number]}. Another image: FIRST_IMAGE, SECOND_IMAGE (each release of kind lists its own). What is half there: $here/down.sh"
+      || die "kind could not make $cluster of ${images[$number]}. Another image: KPP_FIRST_IMAGE, KPP_SECOND_IMAGE (each release of kind lists its own). What is half there: $here/down.sh"
   fi
 done
 
@@ -112,6 +112,13 @@ second=$state/${clusters[1]}.kubeconfig
 kubectl --kubeconfig "$second" apply --filename "$here/second-only.yaml" >/dev/null \
   || die "${clusters[1]} does not take $here/second-only.yaml"
 kubectl --kubeconfig "$second" wait --for condition=Established --timeout 60s crd/lights.demo.example.com >/dev/null
+# A controller adds the right to `edit`, a moment later.
+end=$((SECONDS + 60))
+until kubectl --kubeconfig "$second" auth can-i create lights.demo.example.com --as demo:alice --as-group demo:users \
+  >/dev/null 2>&1; do
+  [ $SECONDS -lt $end ] || die "${clusters[1]} lets nobody of demo:users create lights after 60 s; is its controller manager well?"
+  sleep 0.5
+done
 
 # === the proxy ===
 if has_container "$proxy"; then docker rm --force "$proxy" >/dev/null; fi
@@ -120,7 +127,7 @@ if ! fault=$(docker run --detach --name "$proxy" --network kind --publish "127.0
   --volume "$demo:/demo:ro" "$image" serve --config /demo/config.yaml 2>&1 >/dev/null); then
   docker rm --force "$proxy" >/dev/null 2>&1 || true
   case $fault in
-    *'already allocated'* | *'in use'*) die "port $port is taken. Another one: PORT=7644 $here/up.sh" ;;
+    *'already allocated'* | *'in use'*) die "port $port is taken. Another one: KPP_KIND_PORT=7644 $here/up.sh" ;;
     *) die "the proxy does not start: $fault" ;;
   esac
 fi
