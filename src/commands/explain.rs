@@ -194,7 +194,7 @@ async fn of_servers(mut targets: Vec<Target>, look: &LookArgs, asked: &Asked) ->
         home: settings.home,
         reroute: settings.reroute,
         merge: settings.merge,
-        serving: &serving,
+        serving: &|info| serving(info).0,
         decide: &|info, path, home, caller| beginning.decide(serving(info), info, path, home, caller),
         domains: settings.domains.clone(),
     };

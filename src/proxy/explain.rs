@@ -191,11 +191,12 @@ pub struct Beginning<'a> {
 // === impl Beginning ===
 
 impl Beginning<'_> {
-    /// Decides a request for something that these serve, with that home, for that caller.
+    /// Decides a request with that home, for that caller: `serving` is who serves it, and who has the resource in
+    /// whatever version ([`Serving::of`]).
     #[must_use]
     pub fn decide(
         &self,
-        serving: Serving,
+        (serving, having): (Serving, ServerSet),
         info: &RequestInfo<'_>,
         path: &str,
         home: usize,
@@ -227,6 +228,7 @@ impl Beginning<'_> {
             unheard: all.without(self.heard),
             incomplete: false,
             denied: ServerSet::EMPTY,
+            having,
             domains: &domains,
             reach: all.iter().filter(may).collect(),
         };

@@ -63,14 +63,18 @@ struct Verbs([ServerSet; VERBS.len()]);
 // === impl Serving ===
 
 impl Serving {
-    /// What documents, each of the server with that number, say of one request.
-    pub fn of<'a>(documents: impl Iterator<Item = (usize, &'a Document)>, info: &RequestInfo<'_>) -> Self {
+    /// What documents, each of the server with that number, say of one request; and which servers list its resource in
+    /// whatever version.
+    pub fn of<'a>(
+        documents: impl Iterator<Item = (usize, &'a Document)>,
+        info: &RequestInfo<'_>,
+    ) -> (Self, ServerSet) {
         let mut index = Index::default();
         for (server, document) in documents {
             index.add(server, &document.api.list);
             index.add(server, &document.apis.list);
         }
-        index.serving(info)
+        (index.serving(info), index.having(info.group, info.resource))
     }
 
     /// Everybody who lists it.
