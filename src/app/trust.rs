@@ -239,8 +239,7 @@ impl Patience {
 
 /// Whether those whom our CAs name are those whom the server's own CAs should name.
 fn has_our_callers(config: &Config, server: &ServerConfig) -> bool {
-    !config.allow_shared_identity
-        && config.servers.first().is_none_or(|first| first.trust_domain == server.trust_domain)
+    !config.allow_shared_identity && config.trust_domain == server.trust_domain
 }
 
 /// The user whom a 403 of kube-apiserver names.
