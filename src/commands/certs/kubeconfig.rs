@@ -54,7 +54,7 @@ current-context: kubernetes-admin@kube-peer-proxy
         data("admin.key")?,
     );
     let name = file.file_name().and_then(|name| name.to_str()).context("--kubeconfig names no file")?;
-    let folder = file.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let folder = file.parent().filter(|folder| *folder != Path::new("")).unwrap_or_else(|| Path::new("."));
     pki::write_all(folder, &[PkiFile::new(name, content, true)], true)?;
     // Root in a container writes for whoever gave it the folder.
     let (made, owner) = (fs::metadata(file)?, fs::metadata(folder)?);
