@@ -51,7 +51,15 @@
 //! way: all is built before anything is swapped, and a request keeps the policy and the servers that it began with.
 //! Another list of servers is another [`proxy::Proxy`]; what was known of those that stay stays known, and of those that
 //! left nothing is kept once the last request with them is through. What takes a restart waits for one, and nothing
-//! else waits with it.
+//! else waits with it. At start, after each change, and for a server that is new, it is held against what the API servers
+//! publish of whom they believe ([`app`]); what differs is a warning.
+//!
+//! # Looking at it
+//!
+//! What servers serve, side by side, is one value ([`discovery::skew`]): `inspect` prints it, the status page
+//! ([`ops::admin`]) shows it. Where a request would go is decided as for a request and told instead of done
+//! ([`proxy::explain`]), of a proxy that runs or of documents just fetched. What was rerouted or refused lately is kept in a
+//! small ring ([`metrics`]), without a name of anybody or anything.
 //!
 //! # The end
 //!
@@ -63,7 +71,7 @@
 //! An arrow between modules only goes down:
 //!
 //! ```text
-//! commands    serve · demo · certs · config
+//! commands    serve · demo · inspect · explain · certs · config · healthz · completions · man
 //! app         the one place where everything is wired; main and the tests both call it
 //! config      flags, environment and file become one checked configuration
 //! ops         access · admin · metrics · readiness · telemetry
@@ -105,8 +113,8 @@
 //! - **I10** Nobody reads a merged document whom home would refuse to read `/apis`.
 //! - **I11** No address that a request names is ever dialled, and redirects are never followed.
 //! - **I12** Secrets never reach a log, a metric, a cache key or an admin page.
-//! - **I13** A caller's identity or token goes only to servers of the trust domain that authenticated it. There is
-//!   one trust domain so far; a configuration with two is refused.
+//! - **I13** A caller's identity or token goes only to servers of the trust domain that authenticated it. In another he
+//!   is whom `identityMap` makes of him, or nobody ([`proxy::domains`]).
 
 pub mod api;
 pub mod app;
