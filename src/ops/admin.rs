@@ -60,6 +60,9 @@ pub enum Pages {
     ForScrapers,
 }
 
+/// What is wrong with a question, in a sentence.
+type Refusal = (StatusCode, String);
+
 /// For who reads it in a terminal.
 const INDEX: &str = include_str!("admin/index.txt");
 
@@ -136,6 +139,7 @@ impl Admin {
             return sentence(StatusCode::FORBIDDEN, "ask for 127.0.0.1, [::1] or localhost");
         }
         let query = Query::of(request.uri());
+        let refuse = |(status, why): Refusal| sentence(status, &why);
         match (request.uri().path(), pages) {
             ("/livez", _) => report(Readiness::livez(query.get("verbose").is_some())),
             ("/readyz", _) => report(self.readiness.readyz(query.get("verbose").is_some())),
@@ -143,8 +147,8 @@ impl Admin {
                 self.count();
                 with_type(self.exposition.render(), metrics::CONTENT_TYPE)
             }
-            (path, Pages::All) => self.inspect(path, &query, request.headers()).unwrap_or_else(|reply| reply),
-            _ => nowhere(),
+            (path, Pages::All) => self.inspect(path, &query, request.headers()).unwrap_or_else(refuse),
+            _ => refuse(nowhere()),
         }
     }
 
@@ -152,9 +156,9 @@ impl Admin {
     ///
     /// # Errors
     /// What is wrong with the question.
-    fn inspect(&self, path: &str, query: &Query, headers: &HeaderMap) -> Result<Reply, Reply> {
+    fn inspect(&self, path: &str, query: &Query, headers: &HeaderMap) -> Result<Reply, Refusal> {
         let proxy = self.proxy.load();
-        let bad = |why: String| sentence(StatusCode::BAD_REQUEST, &why);
+        let bad = |why: String| (StatusCode::BAD_REQUEST, why);
         let only = |known: &[&str]| query.only(known).map_err(bad);
         let server = || query.get("server").map(|name| number(&proxy, name)).transpose();
         Ok(match path {
@@ -178,7 +182,7 @@ impl Admin {
                 only(&["server"])?;
                 let usage = || bad(format!("ask as {path}?server=NAME, where NAME is {}", names(&proxy)));
                 let document = debug::discovery(&proxy, server()?.ok_or_else(usage)?);
-                let nothing = || sentence(StatusCode::SERVICE_UNAVAILABLE, "it was never heard yet");
+                let nothing = || (StatusCode::SERVICE_UNAVAILABLE, "it was never heard yet".to_owned());
                 json(&document.ok_or_else(nothing)?)
             }
             "/debug/discovery/diff" => diff(&proxy, query, query::wants_json(query, headers).map_err(bad)?)?,
@@ -196,8 +200,8 @@ impl Admin {
 ///
 /// # Errors
 /// What is wrong with the question.
-fn diff(proxy: &Proxy, query: &Query, as_json: bool) -> Result<Reply, Reply> {
-    let bad = |why: &str| sentence(StatusCode::BAD_REQUEST, why);
+fn diff(proxy: &Proxy, query: &Query, as_json: bool) -> Result<Reply, Refusal> {
+    let bad = |why: &str| (StatusCode::BAD_REQUEST, why.to_owned());
     query.only(&["a", "b", "all", "format"]).map_err(|why| bad(&why))?;
     let mut skew = view::skew(&proxy.book.catalog(), &proxy.metrics);
     let all = query.is_on("all");
@@ -220,9 +224,9 @@ fn diff(proxy: &Proxy, query: &Query, as_json: bool) -> Result<Reply, Reply> {
 ///
 /// # Errors
 /// 404 with a sentence that says who there is.
-fn number(proxy: &Proxy, name: &str) -> Result<usize, Reply> {
+fn number(proxy: &Proxy, name: &str) -> Result<usize, Refusal> {
     let unknown = || format!("there is no API server {name:?}; there is {}", names(proxy));
-    proxy.fleet.position(name).ok_or_else(|| sentence(StatusCode::NOT_FOUND, &unknown()))
+    proxy.fleet.position(name).ok_or_else(|| (StatusCode::NOT_FOUND, unknown()))
 }
 
 /// The names of all servers, for people.
@@ -231,8 +235,8 @@ fn names(proxy: &Proxy) -> String {
     if names.is_empty() { "none yet".to_owned() } else { names.join(", ") }
 }
 
-fn nowhere() -> Reply {
-    sentence(StatusCode::NOT_FOUND, "there is no such page; / says which there are")
+fn nowhere() -> Refusal {
+    (StatusCode::NOT_FOUND, "there is no such page; / says which there are".to_owned())
 }
 
 /// DNS rebinding: a page that a browser loaded from elsewhere must not read ours under its own name.

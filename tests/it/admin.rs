@@ -193,6 +193,7 @@ async fn servers_and_catalog_show_what_is_known() {
     assert_eq!(shown("freshness"), [json!("unknown"), json!("fresh"), json!("fresh")]);
     assert_eq!(shown("version"), [json!(null), json!("1.32"), json!("1.36")]);
     assert!(servers[0]["lastError"].as_str().unwrap().contains("refused"));
+    assert_eq!(proxy.page("/debug/discovery?server=silent").await.status, 503, "nothing is known of it");
     let catalog = proxy.debug("catalog").await;
     assert_eq!(catalog["groupVersions"]["v1"]["pods/resize"], json!(["v136"]));
     assert_eq!(catalog["groupVersions"]["v1"]["pods"], json!(["v132", "v136"]));
