@@ -41,7 +41,11 @@ pub struct DemoArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 enum DemoPart {
-    /// One of its API servers by itself, in memory: for demonstrations only, it keeps nothing and checks nothing
+    /// One of its API servers by itself, in memory: for demonstrations only
+    ///
+    /// It answers discovery as a kube-apiserver of that version does and keeps objects in memory until it ends. It
+    /// validates nothing, lets every authenticated caller do everything, and shares its objects with nobody: two of
+    /// these are not one cluster, as API servers on one etcd are.
     ApiServer(api_server::ApiServerArgs),
 }
 

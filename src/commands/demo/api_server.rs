@@ -21,11 +21,7 @@ use crate::{
 /// How long clients have to leave at the end.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 
-/// A stand-in for one kube-apiserver, FOR DEMONSTRATIONS ONLY.
-///
-/// It answers discovery as a kube-apiserver of that version does and keeps objects in memory until it ends. It
-/// validates nothing, lets every authenticated caller do everything, and shares its objects with nobody: two of these
-/// are not one cluster, as API servers on one etcd are.
+/// A stand-in for one kube-apiserver.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ApiServerArgs {
     /// Its name, for what it prints
