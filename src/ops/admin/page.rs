@@ -76,7 +76,7 @@ fn render(view: &View) -> String {
 
 fn banner(html: &mut Html) {
     put!(html;
-        "<header>\n<h1>kube-peer-proxy</h1>\n<p class=\"build\">" (env!("CARGO_PKG_VERSION")) "</p>\n"
+        "<header>\n<h1>kube-peer-proxy</h1>\n<p class=\"build\">" (crate::version::LONG) "</p>\n"
         "<p id=\"live\" role=\"status\"></p>\n"
         "<button id=\"pause\" type=\"button\" hidden>Pause</button>\n</header>\n");
 }
