@@ -99,7 +99,7 @@ async fn what_takes_a_restart_waits_for_it_and_nothing_else_waits_with_it() {
     let text = logs.text();
     let line = text.lines().find(|line| line.contains("take a restart")).expect("it is told");
     assert!(line.contains("\"maxHandshakes, maxTokenConnections\"") && line.contains("WARN"), "{line}");
-    assert!(!line.contains("reroute"), "{line}");
+    assert!(line.contains("\"in_use\":\"reroute\""), "what is used is told apart: {line}");
     admin.get(POLICIES).await.refused(404);
     assert_eq!(Speaker::new(BOTH, None, &[]).shown(&proxy, "localhost").await, new.cert);
     assert_eq!(proxy.metric(IN_STEP, &[]).await, 0.0, "not all of the file is in use");
