@@ -13,7 +13,10 @@ use tokio::{
 
 use crate::{
     config::{Config, Fault, Invalid, Loaded, Shutdown},
-    discovery::cache::{self, Cache, Flush},
+    discovery::{
+        cache::{self, Cache, Flush},
+        fetch::Fetcher,
+    },
     drain::{Drain, Phase},
     limits,
     metrics::Metrics,
@@ -30,13 +33,14 @@ use crate::{
         seats::Seats,
         writes::Writes,
     },
-    servers::TokenHasher,
+    servers::{Server, TokenHasher},
 };
 
 mod census;
 mod fleet;
 mod policy;
 mod reload;
+mod trust;
 
 pub use reload::Reloader;
 
@@ -248,6 +252,14 @@ async fn everybody_asked(proxy: &ArcSwap<Proxy>, mut complete: watch::Receiver<b
 /// Faults of the configuration.
 pub fn check(config: &Config) -> Result<(), Invalid> {
     cache(config, &Metrics::default()).map(drop)
+}
+
+/// The API servers that a configuration names, and who asks them: for whoever wants to look at them as the proxy would.
+///
+/// # Errors
+/// If certificates or keys cannot be used.
+pub fn servers(loaded: &Loaded) -> anyhow::Result<(Fetcher, Vec<Arc<Server>>)> {
+    fleet::to_look_at(loaded)
 }
 
 /// The discovery cache, if there is one.

@@ -15,6 +15,7 @@
 
 mod changes;
 mod document;
+mod domains;
 mod duration;
 mod expiry;
 mod flags;
@@ -33,14 +34,15 @@ mod values;
 use std::fmt;
 
 pub use changes::Change;
+pub use duration::parse as parse_duration;
 pub use expiry::Expiry;
 pub use flags::ServeArgs;
 pub use material::{Certificates, KeyPair, Material, ServerMaterial};
 pub use source::{Attempt, Contents, Source};
 pub use types::{
-    Callers, ClientLimits, Config, Connections, Discovery, FrontProxy, Health, Home, HomePreference, Listen,
-    LogFormat, MinVersion, Operating, PeerSource, Peers, Reroute, ServerConfig, Shutdown, SniCertificate,
-    UserHeaders,
+    Callers, ClientLimits, Config, Connections, Discovery, FrontProxy, Health, Home, HomePreference,
+    IdentityRule, Listen, LogFormat, MappedName, MinVersion, Operating, PeerSource, Peers, Reroute,
+    ServerConfig, Shutdown, SniCertificate, UserHeaders,
 };
 
 /// A configuration without a fault, and what its files hold.

@@ -11,3 +11,4 @@ pub mod probe;
 pub mod refresh;
 pub mod render;
 pub mod serve;
+pub mod skew;

@@ -74,7 +74,8 @@
 //! api         gvr · request info · discovery types and encodings · media types · Status · users: no I/O, no clock
 //! ```
 //!
-//! Below all of them: [`batched`], [`body`], [`descriptors`], [`drain`], [`limits`], [`metrics`], [`redact`]. Beside the
+//! Below all of them: [`batched`], [`body`], [`descriptors`], [`drain`], [`limits`], [`metrics`], [`redact`],
+//! [`mod@version`]. Beside the
 //! house, using only what is pure: [`pki`] and [`embedded`], the API server in memory that the demo and the tests share.
 //!
 //! # Invariants
@@ -125,3 +126,4 @@ pub mod proxy;
 pub mod redact;
 pub mod servers;
 pub mod tls;
+pub mod version;

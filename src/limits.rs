@@ -118,6 +118,21 @@ pub const MAX_AUDIT_ID: usize = 64;
 /// nobody keeps probes out by holding connections open.
 pub const MAX_ADMIN_CONNECTIONS: usize = 16;
 
+/// Decisions about requests that the admin pages show, of those that a peer answered and of those that we refused.
+pub const MAX_RECENT_DECISIONS: usize = 50;
+
+/// Bytes of a group, version or resource in such a decision; what is longer is cut.
+pub const MAX_DECIDED_NAME: usize = 128;
+
+/// Whole seconds over which the admin pages tell how many requests per second are rerouted.
+pub const RATE_SECONDS: usize = 10;
+
+/// Seconds for which they show that one by one.
+pub const RATE_HISTORY: usize = 60;
+
+/// Lines of a table on the status page. What it leaves out `/debug/discovery/diff` has.
+pub const MAX_PAGE_LINES: usize = 1_000;
+
 /// Bytes of a PROXY protocol header of version 2, behind its first 16; more than any balancer writes.
 pub const MAX_PROXY_HEADER: usize = 4096;
 
@@ -590,6 +605,19 @@ pub const MAX_REFUSED_UPGRADE_BYTES: usize = 64 * KIB;
 pub const REFUSED_UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
 // === Configuration ===
+
+/// How often a server is asked at most whom it believes, when that is held against the configuration.
+pub const MAX_TRUST_ATTEMPTS: u32 = 8;
+
+/// A server that refuses to tell whom it believes is taken at its word after so many answers: one that starts refuses
+/// what it allows a moment later.
+pub const MAX_TRUST_REFUSALS: u32 = 3;
+
+/// Between the first two of those questions; twice as long each time.
+pub const TRUST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Names that are spelled out in a warning; of more, the number is told.
+pub const MAX_TRUST_NAMES: usize = 8;
 
 /// Bytes of a configuration file or of a PEM file; a bigger one is refused unread.
 pub const MAX_CONFIG_FILE_BYTES: u64 = MIB as u64;

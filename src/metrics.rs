@@ -13,6 +13,7 @@ mod discovery;
 mod informers;
 mod openapi;
 mod per_server;
+pub mod recent;
 mod reload;
 mod requests;
 mod reroutes;
@@ -68,6 +69,8 @@ pub struct Metrics {
     pub upgrades: UpgradeMetrics,
     /// The configuration and its certificates.
     pub reload: ReloadMetrics,
+    /// Decisions of the last moments, in no registry.
+    pub recent: recent::Recent,
 }
 
 /// One more while it lives, one less when it is dropped.

@@ -11,7 +11,7 @@ mod leaf;
 mod pem;
 mod subject;
 
-pub use files::{PkiFile, WriteError};
+pub use files::{PkiFile, WriteError, write_all};
 pub use leaf::{Leaf, Usage};
 pub use pem::base64;
 
@@ -82,6 +82,17 @@ pub struct Pki {
     pub front_proxy_client: Credential,
     /// A client in the group `system:masters` (kubeadm keeps it inside `admin.conf`).
     pub admin: Credential,
+    /// What the API servers sign the tokens of service accounts with (kubeadm: `sa.key`, `sa.pub`).
+    pub service_accounts: SigningKey,
+}
+
+/// A key that signs, but has no certificate.
+#[derive(Debug)]
+pub struct SigningKey {
+    /// The private key, PKCS#8 PEM.
+    pub key_pem: String,
+    /// The public key, SubjectPublicKeyInfo PEM.
+    pub public_pem: String,
 }
 
 // === impl Authority ===
@@ -160,7 +171,12 @@ impl Pki {
     pub fn generate(extra_names: &[String]) -> Result<Self, PkiError> {
         let cluster_ca = Authority::new("kubernetes")?;
         let front_proxy_ca = Authority::new("front-proxy-ca")?;
+        let tokens = new_key()?;
         Ok(Self {
+            service_accounts: SigningKey {
+                key_pem: tokens.serialize_pem(),
+                public_pem: tokens.public_key_pem(),
+            },
             apiserver: cluster_ca.issue(&Leaf::server("kube-apiserver").names(extra_names))?,
             proxy: cluster_ca.issue(&Leaf::server("kube-peer-proxy").names(extra_names))?,
             front_proxy_client: front_proxy_ca.issue(&Leaf::client(FRONT_PROXY_CLIENT))?,

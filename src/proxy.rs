@@ -40,6 +40,8 @@ pub mod admit;
 pub mod authorize;
 pub mod caller;
 mod documents;
+pub mod domains;
+pub mod explain;
 pub mod forward;
 pub mod headers;
 pub mod home;
@@ -134,12 +136,14 @@ struct Exchange {
 // === impl Proxy ===
 
 impl Proxy {
-    /// The same, before other servers.
+    /// The same, before other servers, and with another policy if there is one. Requests that began with this one keep its
+    /// own: the names of trust domains mean what they meant (I13).
     #[must_use]
-    pub fn before(&self, servers: Servers) -> Self {
+    pub fn before(&self, servers: Servers, policy: Option<Arc<Policy>>) -> Self {
         let Servers { home, fleet, book, library, refresh } = servers;
+        let policy = policy.map(|policy| Arc::new(ArcSwap::new(policy)));
         Self {
-            policy: Arc::clone(&self.policy),
+            policy: policy.unwrap_or_else(|| Arc::clone(&self.policy)),
             home,
             fleet,
             book,
@@ -173,6 +177,7 @@ impl Proxy {
         if upgrade {
             upgrade::end_unless_switched(&mut response);
         }
+        record.name_home(&self.fleet);
         response.extensions_mut().insert(record);
         response
     }
@@ -198,6 +203,7 @@ impl Proxy {
             .ok_or_else(|| Status::internal("the request has no connection"))?;
         let mut exchange = self.read(parts, authority, &connection)?;
         exchange.upgrade = wish;
+        record.number = Some(exchange.home);
         record.called_by(&exchange.caller);
         let policy = Arc::clone(&exchange.policy);
         let body = headers::clean_trailers(body, &policy.identity_filter);
@@ -219,7 +225,7 @@ impl Proxy {
                     let registers = writes::is_registration(&info, &exchange);
                     let answer = self.forward(&info, &decoded, exchange, body, record).await?;
                     if registers {
-                        self.registered(&answer);
+                        self.registered(&answer, record.server.as_deref());
                     }
                     Ok(answer)
                 }
@@ -247,7 +253,9 @@ impl Proxy {
     /// would have to find out why (`k8s.io/apiserver/pkg/server/filters/maxinflight.go`).
     fn seat(&self, exchange: &Exchange) -> Result<Option<Seat>, Status> {
         let Some(max) = exchange.policy.settings.max_requests_in_flight else { return Ok(None) };
-        if exchange.caller.is_master() {
+        // Those of another cluster are nobody's masters here.
+        let is_of_home = self.fleet.get(exchange.home).trust_domain == exchange.policy.domains.callers;
+        if is_of_home && exchange.caller.is_master() {
             return Ok(Some(self.seats.take_anyway()));
         }
         let full = || {
@@ -299,13 +307,10 @@ impl Proxy {
         path: &str,
         exchange: &Exchange,
         catalog: &Catalog,
-    ) -> Situation {
-        let below = |prefix: &str| {
-            path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
+    ) -> Situation<'_> {
         Situation {
             is_resource: Catalog::speaks_of(info),
-            home_only: HOME_ONLY.into_iter().any(below)
+            home_only: is_home_only(path)
                 || asks_for_nopeer(path, &exchange.headers, documents::offers_cbor(catalog, exchange.home)),
             peer_proxied: exchange.peer_proxied,
             reroute: exchange.policy.settings.reroute != Reroute::Off,
@@ -314,7 +319,12 @@ impl Proxy {
             healthy: self.fleet.healthy(),
             fresh: catalog.fresh,
             unknown: catalog.ignorance_of(info),
+            unheard: catalog.unheard(),
             incomplete: !self.is_complete(),
+            denied: ServerSet::EMPTY,
+            having: if self.fleet.domains().len() > 1 { catalog.having(info) } else { ServerSet::EMPTY },
+            domains: self.fleet.domains(),
+            reach: self.reach(exchange),
         }
     }
 
@@ -333,20 +343,30 @@ impl Proxy {
         }
     }
 
-    /// The decision for a request as it stands now, for `/debug/explain`.
-    pub fn explain(&self, info: &RequestInfo<'_>, path: &str, home: usize) -> (Decision, Arc<Catalog>) {
+    /// The decision for a request as it stands now, for `/debug/explain`; without a caller that of one who gets into
+    /// every trust domain.
+    fn explain(
+        &self,
+        info: &RequestInfo<'_>,
+        path: &str,
+        home: usize,
+        caller: Option<&Caller>,
+    ) -> (Decision, Arc<Catalog>) {
         let catalog = self.book.catalog();
         let exchange = Exchange {
             policy: self.policy.load_full(),
             method: Method::GET,
             uri: Uri::default(),
             headers: HeaderMap::new(),
-            caller: Caller::Anonymous,
+            caller: caller.cloned().unwrap_or(Caller::Anonymous),
             home,
             peer_proxied: false,
             upgrade: None,
         };
-        let situation = self.situation(info, path, &exchange, &catalog);
+        let mut situation = self.situation(info, path, &exchange, &catalog);
+        if caller.is_none() {
+            situation.reach = self.fleet.all();
+        }
         (route::route(catalog.serving(info), situation), catalog)
     }
 
@@ -364,6 +384,13 @@ fn without_body(response: Response<Body>) -> Response<Body> {
         parts.headers.insert(header::CONTENT_LENGTH, length.into());
     }
     Response::from_parts(parts, body::empty())
+}
+
+/// Whether a server tells of itself there.
+fn is_home_only(path: &str) -> bool {
+    let below =
+        |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    HOME_ONLY.into_iter().any(below)
 }
 
 /// Home's own document cannot come from anybody else.

@@ -62,6 +62,8 @@ pub struct Server {
     pub name: Arc<str>,
     /// `host:port`, for people.
     pub authority: String,
+    /// Who is somebody to it is the same to the others of this domain, and to nobody else (I13).
+    pub trust_domain: Arc<str>,
     /// Where it takes a user's identity from.
     pub user_headers: UserHeaders,
     /// How it is doing.
@@ -135,6 +137,7 @@ impl Server {
     pub fn new(
         name: Arc<str>,
         authority: String,
+        trust_domain: Arc<str>,
         user_headers: UserHeaders,
         health: Arc<Health>,
         pools: Pools,
@@ -142,6 +145,7 @@ impl Server {
         Self {
             name,
             authority,
+            trust_domain,
             user_headers,
             health,
             load: Load::default(),

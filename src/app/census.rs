@@ -42,6 +42,7 @@ pub(super) struct Witnesses {
 }
 
 struct Witness {
+    trust_domain: Arc<str>,
     health: Arc<Health>,
     informers: Informers,
 }
@@ -75,7 +76,8 @@ enum Source {
 impl Witnesses {
     pub(super) fn add(&self, server: &Server, informers: Informers) {
         let health = Arc::clone(&server.health);
-        self.lock().insert(Arc::clone(&server.name), Witness { health, informers });
+        let trust_domain = Arc::clone(&server.trust_domain);
+        self.lock().insert(Arc::clone(&server.name), Witness { trust_domain, health, informers });
     }
 
     pub(super) fn remove(&self, server: &Arc<str>) {
@@ -103,13 +105,13 @@ impl Witnesses {
         self.informers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What somebody reads out of the first informers, in the order of names, that are up to date; without any nothing
-    /// is known. Those of servers that are not ready come last: one that is cut off from its etcd keeps watches open,
+    /// What somebody reads out of the first informers of a trust domain, in the order of names, that are up to date;
+    /// without any nothing is known. Those of servers that are not ready come last: one that is cut off from its etcd keeps watches open,
     /// and nothing new is in them.
-    fn read(&self, mut read: impl FnMut(&Informers) -> Option<Reading>) -> Reading {
+    fn read(&self, trust_domain: &str, mut read: impl FnMut(&Informers) -> Option<Reading>) -> Reading {
         let witnesses = self.lock();
-        let (ready, others): (Vec<_>, Vec<_>) =
-            witnesses.values().partition(|witness| witness.health.is_ready());
+        let of_domain = witnesses.values().filter(|witness| &*witness.trust_domain == trust_domain);
+        let (ready, others): (Vec<_>, Vec<_>) = of_domain.partition(|witness| witness.health.is_ready());
         let mut all = ready.into_iter().chain(others);
         all.find_map(|witness| read(&witness.informers)).unwrap_or_else(Reading::unknown)
     }
@@ -222,14 +224,16 @@ impl Census {
         self.looked = Instant::now();
         self.next_look = self.looked + limits::SOURCE_REREAD;
         let allowed = allowed(config);
+        // Who is named by another cluster is no server of home's.
+        let domain = config.home_domain();
         Some(match &mut self.source {
             Source::Static => Reading::unknown(),
-            Source::Leases(leases) => self.witnesses.read(|informers| {
+            Source::Leases(leases) => self.witnesses.read(domain, |informers| {
                 let seen = informers.leases.borrow().clone();
                 // In an old list every lease expires.
                 seen.live.then(|| leases.read(seen.objects.values().map(Arc::as_ref), &allowed, Clock::now()))
             }),
-            Source::EndpointSlices => self.witnesses.read(|informers| {
+            Source::EndpointSlices => self.witnesses.read(domain, |informers| {
                 let seen = informers.endpoint_slices.borrow().clone();
                 seen.live.then(|| endpoint_slices::read(seen.objects.values().map(Arc::as_ref), &allowed))
             }),

@@ -129,6 +129,11 @@ impl Keeper {
         }
     }
 
+    /// As whom we ask.
+    pub(super) fn user(&self) -> Arc<UserInfo> {
+        Arc::clone(&self.fetcher.user)
+    }
+
     /// The servers of a configuration: those that `before` has in the same place, and new ones for the others.
     ///
     /// # Errors
@@ -148,7 +153,9 @@ impl Keeper {
             config::Home::Named(name) => {
                 Home::Sidecar(fleet.position(name).with_context(|| format!("home: there is no {name}"))?)
             }
-            config::Home::Chosen(preference) => Home::Front(*preference),
+            config::Home::Chosen(preference) => {
+                Home::Front(*preference, fleet.in_domain(config.home_domain()))
+            }
         };
         Ok(Prepared { fleet, home })
     }
@@ -305,6 +312,14 @@ impl Keeper {
     }
 }
 
+/// The servers of a configuration, with no tasks, and who asks them.
+pub(super) fn to_look_at(loaded: &Loaded) -> anyhow::Result<(Fetcher, Vec<Arc<Server>>)> {
+    let (config, metrics) = (&loaded.config, Metrics::default());
+    let servers = config.servers.iter().zip(&loaded.material.servers);
+    let servers = servers.map(|(server, files)| made(config, server, files, &metrics).map(Arc::new));
+    Ok((fetcher(config), servers.collect::<anyhow::Result<_>>()?))
+}
+
 /// A server with pools that have no connection yet.
 fn made(
     config: &Config,
@@ -331,8 +346,8 @@ fn made(
         upgrades: Upgrades::new(&target, upgrade, &settings, &observed(Class::Upgrade))
             .with_context(context)?,
     };
-    let (name, headers) = (Arc::clone(&server.name), server.headers.clone());
-    Ok(Server::new(name, target.authority(), headers, health, pools))
+    let (name, domain) = (Arc::clone(&server.name), Arc::clone(&server.trust_domain));
+    Ok(Server::new(name, target.authority(), domain, server.headers.clone(), health, pools))
 }
 
 /// How connections to a server with these files begin.

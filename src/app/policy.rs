@@ -11,6 +11,7 @@ use crate::{
     limits,
     proxy::{
         caller::{Authenticator, FrontProxy},
+        domains::Domains,
         headers::IdentityFilter,
         policy::{Policy, Settings},
     },
@@ -30,6 +31,7 @@ pub(super) fn policy(loaded: &Loaded, leaving: &[UserHeaders], generation: u64) 
         generation,
         identity_filter: Arc::new(IdentityFilter::new(user_headers.chain(front_proxy))),
         authenticator,
+        domains: Domains { callers: Arc::clone(&config.trust_domain), rules: config.identity_map.clone() },
         settings: Settings {
             reroute: config.reroute,
             merge: config.discovery.merge,

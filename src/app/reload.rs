@@ -29,6 +29,7 @@ use super::{
     census::Census,
     fleet::{self, Keeper, Prepared},
     policy,
+    trust::Trust,
 };
 use crate::{
     config::{Attempt, Change as Setting, Contents, Invalid, Loaded},
@@ -63,6 +64,7 @@ pub(super) struct Reload {
     proxy: InUse,
     tls: Arc<ArcSwap<ServerConfig>>,
     keeper: Keeper,
+    trust: Trust,
     metrics: Metrics,
     reloader: Reloader,
     /// What the files say otherwise than what is in use, because it takes a restart.
@@ -100,8 +102,10 @@ impl Reload {
         let metrics = proxy.load().metrics.clone();
         let (everybody, reloader) = (in_use.clone(), Reloader::default());
         let waiting = Vec::new();
+        let mut trust = Trust::new(keeper.user());
+        trust.begin(&everybody, &proxy.load());
         let reload =
-            Self { in_use, everybody, census, judged, proxy, tls, keeper, metrics, reloader, waiting };
+            Self { in_use, everybody, census, judged, proxy, tls, keeper, trust, metrics, reloader, waiting };
         reload.metrics.reload.started();
         expiries::show(&reload.in_use, &reload.metrics);
         reload
@@ -166,6 +170,8 @@ impl Reload {
             tracing::info!("the files of the configuration are again those that are in use");
             return Ok(());
         }
+        let before = self.in_use.config.clone();
+        let files = names(contents.differing(&self.in_use.contents).map(|path| path.display()));
         let outcome = match result {
             Ok(loaded) => self.take_over(loaded).await?,
             Err(invalid) => Err(one_line(&invalid)),
@@ -173,19 +179,22 @@ impl Reload {
         match &outcome {
             Ok(()) if self.waiting.is_empty() => {
                 self.metrics.reload.reloaded("ok");
-                tracing::info!("the configuration has changed and is in use");
+                let keys = names(before.changes(&self.in_use.config));
+                tracing::info!(keys, files, "the configuration has changed and is in use");
             }
             Ok(()) => {
                 self.metrics.reload.reloaded("partial");
-                let keys: Vec<_> = self.waiting.iter().map(ToString::to_string).collect();
                 tracing::warn!(
-                    keys = keys.join(", "),
+                    keys = names(&self.waiting),
+                    in_use = names(before.changes(&self.in_use.config)),
+                    files,
                     "the configuration has changed; these settings take a restart, the rest is in use"
                 );
             }
             Err(error) => {
                 self.metrics.reload.reloaded("failed");
                 tracing::error!(
+                    files,
                     error = format_args!("{error:#}"),
                     "the configuration has changed and is refused; the last good one stays in use"
                 );
@@ -260,15 +269,20 @@ impl Reload {
         let tls = policy::serving(&loaded, &policy)?;
         let rekeyed = self.rekeyed(&everybody, &prepared)?;
 
-        // In this order: whose CA is gone is nobody at once, and can't resume a session either.
-        proxy.policy.store(Arc::new(policy));
+        // In this order: whose CA is gone is nobody at once, and can't resume a session either. Other servers come in one
+        // piece with the policy: what it says of a trust domain is of the servers that it names.
+        let policy = Arc::new(policy);
+        if other_servers {
+            let servers = self.keeper.begin(prepared, Some(&proxy));
+            self.proxy.store(Arc::new(proxy.before(servers, Some(policy))));
+        } else {
+            proxy.policy.store(policy);
+        }
         self.tls.store(tls);
         for Rekey { server, tls, same_cas } in rekeyed {
             server.rekey(tls, same_cas);
         }
         if other_servers {
-            let servers = self.keeper.begin(prepared, Some(&proxy));
-            self.proxy.store(Arc::new(proxy.before(servers)));
             self.keeper.let_go();
         }
         self.everybody = everybody;
@@ -278,6 +292,7 @@ impl Reload {
         self.in_use = loaded;
         expiries::show(&self.in_use, &self.metrics);
         expiries::warn(&self.in_use, false);
+        self.trust.begin(&self.everybody, &self.proxy.load());
         if let Some(change) = self.census.configure(&self.in_use.config) {
             self.arrange(&change);
         }
@@ -330,8 +345,9 @@ impl Reload {
             self.metrics.discovery.freshness(name, freshness.as_str());
         }
         if let Some(servers) = others {
-            self.proxy.store(Arc::new(proxy.before(servers)));
+            self.proxy.store(Arc::new(proxy.before(servers, None)));
             self.keeper.let_go();
+            self.trust.look(&self.everybody, &self.proxy.load());
         }
     }
 
@@ -357,6 +373,11 @@ impl Reload {
         }
         Ok(rekeyed)
     }
+}
+
+/// For people, in one line.
+fn names<T: std::fmt::Display>(things: impl IntoIterator<Item = T>) -> String {
+    things.into_iter().map(|thing| thing.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn one_line(invalid: &Invalid) -> anyhow::Error {

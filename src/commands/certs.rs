@@ -1,15 +1,17 @@
 //! `certs`: a PKI to try things out with, in the files that `certs/README.md` explains.
 
+mod kubeconfig;
+
 use std::io::Write;
 use std::net::IpAddr;
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use rustls_pki_types::DnsName;
 
-use crate::pki::Pki;
+use crate::pki::{self, Pki, PkiFile};
 
 /// Makes a PKI for demonstrations: two authorities, and certificates for an API server, the proxy and an admin.
 #[derive(Args, Clone, Debug)]
@@ -22,13 +24,25 @@ pub struct CertsArgs {
     /// They are valid for kubernetes.default.svc, kubernetes, localhost, 127.0.0.1 and ::1 anyway.
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = subject_alternative_name)]
     san: Vec<String>,
+    /// Further client certificate, for USER in these groups: USER.crt and USER.key; can be repeated
+    #[arg(long, value_name = "USER[=GROUP,...]", value_parser = client)]
+    client: Vec<Client>,
+    /// Also write a kubeconfig for the admin, with everything inside
+    ///
+    /// Made by root in somebody's folder it becomes his. It replaces one that this command made; anything else at
+    /// its place stays unless --force says otherwise.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Where the kubeconfig's server is
+    #[arg(long, value_name = "URL", default_value = "https://127.0.0.1:6443", requires = "kubeconfig")]
+    kubeconfig_server: String,
     /// Overwrite files that are there
     #[arg(long, conflicts_with = "keep")]
     force: bool,
-    /// Leave a PKI that is there as it is, whatever it says, and succeed
+    /// Leave files that are there as they are, if they are all there
     #[arg(long)]
     keep: bool,
-    /// Give the files to this user, by number (takes root, or CAP_CHOWN)
+    /// Give the PKI's files to this user, by number (takes root, or CAP_CHOWN)
     #[arg(long, value_name = "UID[:GID]", value_parser = owner)]
     owner: Option<Owner>,
 }
@@ -40,29 +54,75 @@ struct Owner {
     group: Option<u32>,
 }
 
+#[derive(Clone, Debug)]
+struct Client {
+    user: String,
+    groups: Vec<String>,
+}
+
 /// Runs the command and writes to `out` which files were made.
 ///
 /// # Errors
-/// If a file is there already (unless `--force`), or can't be written.
+/// If a file is there already (unless `--force`, or `--keep` and all are), or can't be written.
 pub fn run(args: &CertsArgs, out: &mut impl Write) -> anyhow::Result<()> {
-    let pki = Pki::generate(&args.san).context("the certificates could not be made")?;
-    let there: Vec<_> = pki.files().iter().map(|file| args.dir.join(file.name)).collect();
-    let kept = args.keep && there.iter().all(|path| path.exists());
-    let files = if kept { there } else { pki.write(&args.dir, args.force)? };
+    let made = files(args).context("the certificates could not be made")?;
+    let (there, absent): (Vec<_>, Vec<_>) = made.iter().partition(|file| args.dir.join(&file.name).exists());
+    if args.keep && absent.is_empty() {
+        writeln!(out, "{}: the PKI that is there stays", args.dir.display())?;
+    } else {
+        if args.keep && !there.is_empty() {
+            bail!(
+                "{} has {} but not {}: remove the folder, or make everything anew with --force",
+                args.dir.display(),
+                there[0].name,
+                absent[0].name
+            );
+        }
+        for path in pki::write_all(&args.dir, &made, args.force)? {
+            writeln!(out, "{}", path.display())?;
+        }
+    }
     if let Some(Owner { user, group }) = args.owner {
-        for path in &files {
-            chown(path, Some(user), group)
+        for path in made.iter().map(|file| args.dir.join(&file.name)) {
+            chown(&path, Some(user), group)
                 .with_context(|| format!("cannot give {} to user {user}", path.display()))?;
         }
     }
-    if kept {
-        writeln!(out, "{}: the PKI that is there stays", args.dir.display())?;
-        return Ok(());
-    }
-    for path in &files {
-        writeln!(out, "{}", path.display())?;
+    if let Some(file) = &args.kubeconfig {
+        kubeconfig::write(file, &args.kubeconfig_server, &args.dir, args.force)?;
+        writeln!(out, "{}", file.display())?;
     }
     Ok(())
+}
+
+fn files(args: &CertsArgs) -> anyhow::Result<Vec<PkiFile>> {
+    let pki = Pki::generate(&args.san)?;
+    let mut files = pki.files();
+    for Client { user, groups } in &args.client {
+        let groups = groups.iter().map(String::as_str).collect::<Vec<_>>();
+        let made = pki.client(user, &groups)?;
+        for (name, content, secret) in
+            [(format!("{user}.crt"), made.cert_pem, false), (format!("{user}.key"), made.key_pem, true)]
+        {
+            if files.iter().any(|file| file.name == name) {
+                bail!("{name} would be two different files: give --client another name than '{user}'");
+            }
+            files.push(PkiFile::new(name, content, secret));
+        }
+    }
+    Ok(files)
+}
+
+/// `USER` or `USER=GROUP,GROUP`; the user's name becomes that of files.
+fn client(text: &str) -> Result<Client, String> {
+    let (user, groups) = text.split_once('=').unwrap_or((text, ""));
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
+    if user.is_empty() || user.starts_with('.') || !user.chars().all(plain) {
+        return Err("the user's name may have letters, digits, '-', '_', '@' and, not at its beginning, '.'"
+            .to_owned());
+    }
+    let groups = groups.split(',').filter(|group| !group.is_empty()).map(str::to_owned).collect();
+    Ok(Client { user: user.to_owned(), groups })
 }
 
 fn owner(text: &str) -> Result<Owner, String> {
@@ -86,88 +146,4 @@ fn subject_alternative_name(text: &str) -> Result<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::{Command, FromArgMatches};
-
-    use super::*;
-
-    fn args(dir: &std::path::Path, more: &[&str]) -> Result<CertsArgs, clap::Error> {
-        let dir = dir.to_str().unwrap();
-        let all = ["certs", "--dir", dir].iter().chain(more).copied().collect::<Vec<_>>();
-        let matches = CertsArgs::augment_args(Command::new("certs")).try_get_matches_from(all)?;
-        CertsArgs::from_arg_matches(&matches)
-    }
-
-    #[test]
-    fn what_is_there_stays_unless_forced() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut out = Vec::new();
-        run(&args(dir.path(), &[]).unwrap(), &mut out).unwrap();
-        let before = std::fs::read(dir.path().join("ca.crt")).unwrap();
-        assert!(run(&args(dir.path(), &[]).unwrap(), &mut out).is_err());
-        assert_eq!(std::fs::read(dir.path().join("ca.crt")).unwrap(), before);
-        run(&args(dir.path(), &["--force"]).unwrap(), &mut out).unwrap();
-        assert_ne!(std::fs::read(dir.path().join("ca.crt")).unwrap(), before);
-    }
-
-    #[test]
-    fn keep_leaves_a_whole_pki_alone_and_refuses_half_of_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let keep = args(dir.path(), &["--keep"]).unwrap();
-        run(&keep, &mut Vec::new()).unwrap();
-        let before = std::fs::read(dir.path().join("ca.crt")).unwrap();
-        let mut out = Vec::new();
-        run(&keep, &mut out).unwrap();
-        assert!(String::from_utf8(out).unwrap().contains("stays"));
-        assert_eq!(std::fs::read(dir.path().join("ca.crt")).unwrap(), before);
-        std::fs::remove_file(dir.path().join("admin.key")).unwrap();
-        let error = run(&keep, &mut Vec::new()).unwrap_err();
-        assert!(error.to_string().contains("is there already"), "{error}");
-        assert!(args(dir.path(), &["--keep", "--force"]).is_err());
-    }
-
-    #[test]
-    fn the_files_go_to_their_owner() {
-        use std::os::unix::fs::MetadataExt as _;
-
-        let dir = tempfile::tempdir().unwrap();
-        let me = std::fs::metadata(dir.path()).unwrap();
-        // Nobody but root may give files away; to oneself anybody may.
-        let (user, group) = if me.uid() == 0 { (65_532, 65_533) } else { (me.uid(), me.gid()) };
-        let given = args(dir.path(), &["--owner", &format!("{user}:{group}")]).unwrap();
-        run(&given, &mut Vec::new()).unwrap();
-        let key = std::fs::metadata(dir.path().join("admin.key")).unwrap();
-        assert_eq!((key.uid(), key.gid(), key.mode() & 0o777), (user, group, 0o600));
-        for wrong in ["root", "1:", ":1", "-1", "1:2:3", ""] {
-            assert!(args(dir.path(), &["--owner", wrong]).is_err(), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn every_file_is_named_and_explained() {
-        let readme = include_str!("../../certs/README.md");
-        let dir = tempfile::tempdir().unwrap();
-        let mut out = Vec::new();
-        run(&args(dir.path(), &[]).unwrap(), &mut out).unwrap();
-        let out = String::from_utf8(out).unwrap();
-        let mut count = 0;
-        for entry in std::fs::read_dir(dir.path()).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            assert!(out.lines().any(|line| line.ends_with(&format!("/{name}"))), "{name} is not in\n{out}");
-            assert!(readme.contains(&format!("`{name}`")), "{name} is not in the README");
-            count += 1;
-        }
-        assert_eq!(count, out.lines().count());
-    }
-
-    #[test]
-    fn names_that_no_certificate_can_have_are_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        for fine in ["a.example", "*.a.example", "10.0.0.1", "fd00::1"] {
-            assert!(args(dir.path(), &["--san", fine]).is_ok(), "{fine}");
-        }
-        for wrong in ["a b", "", "https://a", "*.*.a"] {
-            assert!(args(dir.path(), &["--san", wrong]).is_err(), "{wrong}");
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! `config check` and `config print`: what would `serve` do with these flags, this environment and this file?
 
-use std::io::Write;
+use std::{fs::File, io::Write, path::Path};
 
 use clap::{Args, Subcommand};
 
@@ -36,9 +36,27 @@ pub fn run(args: &ConfigArgs, out: &mut impl Write, err: &mut impl Write) -> any
     for warning in &loaded.warnings {
         writeln!(err, "warning: {warning}")?;
     }
+    if let (ConfigCommand::Check(_), Some(directory)) = (&args.command, &loaded.config.discovery_cache_dir)
+        && let Err(error) = is_writable(directory)
+    {
+        writeln!(
+            err,
+            "warning: discoveryCacheDir: {}: cannot be written by this user ({error}), \
+             so nothing of it would outlive the proxy",
+            directory.display()
+        )?;
+    }
     match args.command {
         ConfigCommand::Check(_) => writeln!(out, "ok")?,
         ConfigCommand::Print(_) => write!(out, "{}", loaded.config.to_yaml())?,
     }
     Ok(())
+}
+
+/// Whether files can be made in a directory, or the directory where it is not there yet. Nothing stays behind.
+fn is_writable(directory: &Path) -> std::io::Result<()> {
+    let there = directory.ancestors().find(|parent| parent.exists()).unwrap_or(directory);
+    let probe = there.join(format!(".kube-peer-proxy-check-{}", std::process::id()));
+    File::create_new(&probe)?;
+    std::fs::remove_file(probe)
 }

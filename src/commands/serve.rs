@@ -7,6 +7,7 @@ use crate::{
     config::{Config, ServeArgs},
     descriptors,
     ops::telemetry,
+    version,
 };
 
 /// Runs until SIGTERM or SIGINT, and leaves in good order; a second one ends it at once.
@@ -17,6 +18,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let loaded = Config::load(args)?;
     app::check(&loaded.config)?;
     telemetry::init(&loaded.config.operating.log_filter, loaded.config.operating.log_format)?;
+    tracing::info!(version = version::VERSION, commit = version::COMMIT, "starting");
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

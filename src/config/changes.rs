@@ -50,6 +50,8 @@ impl Config {
         Self {
             listen: Listen { bind: self.listen.bind.clone(), ..new.listen },
             callers: new.callers,
+            trust_domain: new.trust_domain,
+            identity_map: new.identity_map,
             servers: new.servers,
             home: new.home,
             allow_shared_identity: new.allow_shared_identity,

@@ -59,15 +59,58 @@ pub(super) fn parse(
 ) -> Result<Table, String> {
     let options = serde_saphyr::options! { with_snippet: false };
     serde_saphyr::with_deserializer_from_str_with_options(text, options, |yaml| {
-        TableSeed { keys, key_of }.deserialize(yaml)
+        TableSeed { keys, key_of, text }.deserialize(yaml)
     })
-    .map_err(|error| error.render_with_formatter(&serde_saphyr::UserMessageFormatter))
+    .map_err(|error| sentence(&error.render_with_formatter(&serde_saphyr::UserMessageFormatter)))
+}
+
+/// Ends a sentence of ours, behind which the reader of YAML writes where it was at that time.
+const END: &str = "\u{2063}";
+
+fn sentence(error: &str) -> String {
+    error.split_once(END).map_or(error, |(ours, _)| ours).to_owned()
+}
+
+/// What is wanted below a key, by an example.
+fn wanted(key: &str, shape: &Shape, key_of: fn(&str) -> String) -> String {
+    match shape {
+        Shape::Text => format!("one value is wanted, as in `{key}: value`"),
+        Shape::Texts => format!("a list is wanted, as in `{key}: [value, value]`"),
+        Shape::Tables(keys) => {
+            let keys: Vec<_> = keys.iter().take(2).map(|(name, _)| format!("{}: …", key_of(name))).collect();
+            format!("a list of mappings is wanted, as in `{key}: [{{{}}}]`", keys.join(", "))
+        }
+    }
+}
+
+/// What stands behind a key on this line, counted from 1, or below it.
+fn found(text: &str, line: u64, key: &str) -> String {
+    let mut lines = text.lines().skip(usize::try_from(line).unwrap_or(1).saturating_sub(1));
+    let behind =
+        lines.next().and_then(|line| line.split_once(&format!("{key}:"))).map_or("", |(_, rest)| rest);
+    let bare = |text: &str| text.split(" #").next().unwrap_or_default().trim().to_owned();
+    let behind = bare(behind);
+    let (value, own_line) = if behind.is_empty() || behind.starts_with('#') {
+        (lines.map(bare).find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or_default(), true)
+    } else {
+        (behind, false)
+    };
+    if value.starts_with('[') || (own_line && value.starts_with('-')) {
+        "a list".to_owned()
+    } else if value.starts_with('{') || (own_line && value.contains(':')) {
+        "a mapping".to_owned()
+    } else {
+        let value = value.split([',', '}', ']']).next().unwrap_or_default();
+        format!("{value:?}")
+    }
 }
 
 #[derive(Clone, Copy)]
 struct TableSeed<'k> {
     keys: &'k [(&'static str, Shape)],
     key_of: fn(&str) -> String,
+    /// All of the file.
+    text: &'k str,
 }
 
 // === impl TableSeed ===
@@ -84,7 +127,7 @@ impl<'de> Visitor<'de> for TableSeed<'_> {
     type Value = Table;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a mapping")
+        f.write_str("a mapping such as `securePort: 6443`")
     }
 
     /// An empty file.
@@ -105,11 +148,19 @@ impl<'de> Visitor<'de> for TableSeed<'_> {
                 Shape::Text => map.next_value::<Option<String>>().map(|text| text.map(Value::Text)),
                 Shape::Texts => map.next_value::<Option<Vec<String>>>().map(|texts| texts.map(Value::Texts)),
                 Shape::Tables(keys) => {
-                    let tables = TablesSeed(TableSeed { keys, key_of: self.key_of });
+                    let tables = TablesSeed(TableSeed { keys, ..self });
                     map.next_value_seed(tables).map(|tables| Some(Value::Tables(tables)))
                 }
             };
-            let value = value.map_err(|error| A::Error::custom(format!("{key}: {error}")))?;
+            let value = value.map_err(|error| {
+                let error = error.to_string();
+                A::Error::custom(if error.contains("expected") && !error.contains(END) {
+                    let found = found(self.text, line, &key);
+                    format!("{key}: line {line}: {found} is there; {}{END}", wanted(&key, shape, self.key_of))
+                } else {
+                    format!("{key}: {error}")
+                })
+            })?;
             if let Some(value) = value {
                 table.entries.insert(key, Entry { line, value });
             }
@@ -214,6 +265,41 @@ mod tests {
         }
         assert!(read("home: [a]").unwrap_err().starts_with("home: "));
         assert!(read("- a\n").unwrap_err().contains("expected a mapping"));
+    }
+
+    #[test]
+    fn a_value_of_another_kind_is_told_with_what_is_wanted() {
+        for (text, message) in [
+            (
+                "merge: on\nhome: [a]\n",
+                "home: line 2: a list is there; one value is wanted, as in `home: value`",
+            ),
+            ("home:\n  a: b\n", "home: line 1: a mapping is there; one value is wanted, as in `home: value`"),
+            ("home:\n- a\n", "home: line 1: a list is there; one value is wanted, as in `home: value`"),
+            (
+                "bind: 0.0.0.0 # all\n",
+                "bind: line 1: \"0.0.0.0\" is there; a list is wanted, as in `bind: [value, value]`",
+            ),
+            (
+                "bind: {a: b}\n",
+                "bind: line 1: a mapping is there; a list is wanted, as in `bind: [value, value]`",
+            ),
+            (
+                "servers:\n  name: a\n",
+                "servers: line 1: a mapping is there; a list of mappings is wanted, as in `servers: [{name: …}]`",
+            ),
+            (
+                "servers: [a]\n",
+                "servers: line 1: a list is there; a list of mappings is wanted, as in `servers: [{name: …}]`",
+            ),
+        ] {
+            assert_eq!(read(text).unwrap_err(), message, "{text:?}");
+        }
+        let inside = read("servers:\n- {name: [a]}\n").unwrap_err();
+        assert_eq!(
+            inside,
+            "servers: name: line 2: a list is there; one value is wanted, as in `name: value`"
+        );
     }
 
     #[test]

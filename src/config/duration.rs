@@ -22,11 +22,23 @@ const SIZES: [(&str, usize); 4] = [("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 <<
 
 /// Reads a duration as Go's `time.ParseDuration` does, but refuses signs: one or more decimal numbers, each with
 /// a unit (`h`, `m`, `s`, `ms`, `us`, `ns`), or a plain `0`.
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// Text that is none, in a sentence.
+pub fn parse(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
-    let fault = || format!("{text:?} is no duration such as 30s, 1m30s or 500ms");
+    let fault = || {
+        let hint = if text.parse::<f64>().is_ok_and(f64::is_finite) {
+            format!(": it has no unit; {text} seconds are {text}s")
+        } else if text.ends_with(['d', 'w', 'y']) {
+            ": the longest unit is h, and a day has 24h".to_owned()
+        } else {
+            "; units are h, m, s, ms, us and ns".to_owned()
+        };
+        format!("{text:?} is no duration such as 30s, 1m30s or 500ms{hint}")
+    };
     let mut rest = text;
     let mut nanos = 0_u64;
     while !rest.is_empty() {

@@ -1,7 +1,9 @@
 //! Servers that the configuration does not name: who does, and what they have in common.
 
+use std::sync::Arc;
+
 use super::read::Findings;
-use super::servers::{Servers, like_others};
+use super::servers::like_others;
 use super::settings::Settings;
 use super::{PeerSource, Peers, ServerMaterial, values};
 use crate::servers::source::dns::Question;
@@ -30,7 +32,7 @@ pub(super) fn kind(s: &Settings<'_>, found: &mut Findings) -> Kind {
 pub(super) fn peers(
     s: &Settings<'_>,
     kind: Kind,
-    servers: &Servers,
+    trust_domain: Arc<str>,
     found: &mut Findings,
 ) -> Option<(Peers, ServerMaterial)> {
     let allowed_cidrs = s.list(found, "peer-allowed-cidrs", Vec::new(), values::network);
@@ -52,7 +54,7 @@ pub(super) fn peers(
     if kind == Kind::Dns && s.given("peer-dns-name").is_none() {
         found.fault(s.key("peer-dns-name"), "is missing: --peer-source=dns needs a name to look up");
     }
-    let (like, material) = like_others(servers, s, found)?;
+    let (like, material) = like_others(trust_domain, s, found)?;
     let source = match kind {
         Kind::Static => return None,
         Kind::Leases => PeerSource::Leases,

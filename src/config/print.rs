@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use super::duration::{format, format_bytes};
 use super::settings::file_key;
 use super::{
-    ClientLimits, Config, Home, HomePreference, Listen, LogFormat, PeerSource, Peers, Reroute, ServerConfig,
-    SniCertificate, UserHeaders,
+    ClientLimits, Config, Home, HomePreference, IdentityRule, Listen, LogFormat, MappedName, PeerSource,
+    Peers, Reroute, ServerConfig, SniCertificate, UserHeaders,
 };
 use crate::tls::suites;
 
@@ -26,6 +26,8 @@ pub(super) fn document(config: &Config) -> Map<String, Value> {
         listen,
         clients,
         callers,
+        trust_domain,
+        identity_map,
         servers,
         home,
         allow_shared_identity,
@@ -57,6 +59,8 @@ pub(super) fn document(config: &Config) -> Map<String, Value> {
         callers.trusted_proxy_cidrs.iter().map(ToString::to_string).collect::<Vec<_>>(),
     );
 
+    file.put("trust-domain", trust_domain.as_ref());
+    file.put("identity-map", identity_map.iter().map(identity_rule).collect::<Vec<_>>());
     file.put("api-servers", servers.iter().map(server).collect::<Vec<_>>());
     match home {
         Home::Named(name) => file.put("home", name.as_ref()),
@@ -203,7 +207,21 @@ fn server(server: &ServerConfig) -> Value {
     file.put("proxy-client-cert-file", path(proxy_client_cert_file));
     file.put("proxy-client-key-file", path(proxy_client_key_file));
     file.put_headers(headers);
-    file.put("trust-domain", trust_domain.as_str());
+    file.put("trust-domain", trust_domain.as_ref());
+    Value::Object(file.0)
+}
+
+fn identity_rule(rule: &IdentityRule) -> Value {
+    let IdentityRule { trust_domain, users, groups, user, as_groups } = rule;
+    let mut file = File::default();
+    file.put("trust-domain", trust_domain.as_ref());
+    file.put("users", users);
+    file.put("groups", groups);
+    match user {
+        MappedName::Literal(name) => file.put("as-user", name),
+        MappedName::Prefixed(prefix) => file.put("as-user-prefix", prefix),
+    }
+    file.put("as-groups", as_groups);
     Value::Object(file.0)
 }
 

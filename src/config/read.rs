@@ -66,6 +66,11 @@ impl Findings {
 
     /// The directory that was given, absolute. It may be missing still.
     pub(super) fn directory(&mut self, given: &Given) -> Option<PathBuf> {
+        if given.values.first().is_some_and(String::is_empty) {
+            let message = "is empty; it takes the path of a directory such as /var/lib/kube-peer-proxy";
+            self.fault(&given.key, message);
+            return None;
+        }
         let path = self.path(given)?;
         if path.exists() && !path.is_dir() {
             self.fault(&given.key, format!("{} is no directory", path.display()));

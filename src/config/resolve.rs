@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::document::{self, Table};
+use super::domains;
 use super::duration::{DAY, MINUTE, SHORT};
 use super::material::{Certificates, Files};
 use super::peers::{self, Kind};
@@ -98,8 +99,11 @@ fn build(s: &mut Settings<'_>, found: &mut Findings) -> Option<(Config, Material
     let (callers, client_ca, front_proxy_ca) = callers(s, found);
     let kind = peers::kind(s, found);
     let servers = servers::servers(s, kind != Kind::Dns, found);
-    let peers = peers::peers(s, kind, &servers, found);
+    let trust_domain = domains::callers(s, &servers, found);
     let home = home(s, &servers, kind, found);
+    let home_domain = domains::home(s, &servers, &home, &trust_domain, found);
+    let peers = peers::peers(s, kind, home_domain, found);
+    let identity_map = domains::identity_map(s, &servers, &trust_domain, found);
     let allow_shared_identity = s.on_off(found, "allow-shared-identity", false);
     let others = peers.as_ref().map(|(peers, material)| (&peers.like, material));
     servers::check_trust(&servers, others, allow_shared_identity, s, found);
@@ -128,6 +132,8 @@ fn build(s: &mut Settings<'_>, found: &mut Findings) -> Option<(Config, Material
         listen: Listen { bind, cert_file, key_file, min_version, cipher_suites, sni },
         clients,
         callers,
+        trust_domain,
+        identity_map,
         servers,
         home,
         allow_shared_identity,
@@ -263,7 +269,7 @@ fn discovery(s: &Settings<'_>, health: &Health, found: &mut Findings) -> Discove
             SHORT..=DAY,
         ),
         stale_after: s.duration(found, "stale-after", default.stale_after, SHORT..=DAY),
-        forget_after: s.duration(found, "forget-after", default.forget_after, SHORT..=365 * DAY),
+        forget_after: s.duration(found, "forget-after", default.forget_after, Duration::ZERO..=365 * DAY),
         authorization_ttl: s.duration(
             found,
             "discovery-authorization-ttl",
@@ -291,9 +297,11 @@ fn discovery(s: &Settings<'_>, health: &Health, found: &mut Findings) -> Discove
     }
     if discovery.forget_after < discovery.stale_after {
         let message = format!(
-            "{} is shorter than the time after which a server is stale ({})",
+            "{} is shorter than the time after which a server is stale ({}, {}); it can be that to {}",
             duration::format(discovery.forget_after),
-            duration::format(discovery.stale_after)
+            s.key("stale-after"),
+            duration::format(discovery.stale_after),
+            duration::format(365 * DAY)
         );
         found.fault(s.key("forget-after"), message);
     }

@@ -1,9 +1,11 @@
 //! The list of API servers: from flags, from the file, or from both.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 
+use super::domains;
 use super::read::Findings;
 use super::settings::{Given, Settings};
 use super::{ServerConfig, ServerMaterial, values};
@@ -11,8 +13,6 @@ use crate::servers::source::MAX_SERVERS;
 
 /// The name that an API server's certificate has for those who call it inside the cluster.
 const DEFAULT_SERVER_NAME: &str = "kubernetes.default.svc";
-/// The trust domain of servers that are given none.
-const DEFAULT_TRUST_DOMAIN: &str = "default";
 
 /// Stands in faults for the servers that the configuration does not name.
 const ANY_OTHER: &str = "of --peer-source";
@@ -72,10 +72,9 @@ pub(super) fn servers(settings: &mut Settings<'_>, needed: bool, found: &mut Fin
     servers
 }
 
-/// A server about which nothing is said of its own, without a name and an address. It is in the trust domain of the
-/// others, which have one.
+/// A server about which nothing is said of its own, without a name and an address. It is in home's trust domain.
 pub(super) fn like_others(
-    servers: &Servers,
+    trust_domain: Arc<str>,
     settings: &Settings<'_>,
     found: &mut Findings,
 ) -> Option<(ServerConfig, ServerMaterial)> {
@@ -86,9 +85,7 @@ pub(super) fn like_others(
     };
     let draft = Draft { section: Settings::nothing(), name: None, url: Some(url) };
     let (mut config, material) = draft.read(Some(ANY_OTHER.to_owned()), settings, found)?;
-    if let Some((first, _)) = servers.list.first() {
-        config.trust_domain.clone_from(&first.trust_domain);
-    }
+    config.trust_domain = trust_domain;
     Some((config, material))
 }
 
@@ -165,7 +162,7 @@ impl Draft {
         });
         let proxy_client = self.proxy_client(shown, all, found);
         let headers = own.headers(found);
-        let trust_domain = own.value(found, "trust-domain", DEFAULT_TRUST_DOMAIN.to_owned(), values::name);
+        let trust_domain = own.value(found, "trust-domain", domains::DEFAULT.to_owned(), values::name);
         let ((ca_file, ca), proxy_client) = (ca?, proxy_client?);
         let config = ServerConfig {
             name: name?.into(),
@@ -175,7 +172,7 @@ impl Draft {
             proxy_client_cert_file: proxy_client.cert_file,
             proxy_client_key_file: proxy_client.key_file,
             headers,
-            trust_domain,
+            trust_domain: trust_domain.into(),
         };
         Some((config, ServerMaterial { ca, proxy_client: proxy_client.pair }))
     }
@@ -205,7 +202,8 @@ impl Draft {
     }
 }
 
-/// I13, as far as a configuration can show it: servers of one trust domain accept the same callers.
+/// I13, as far as a configuration can show it: servers of one trust domain accept the same callers, and servers of two
+/// do not.
 pub(super) fn check_trust(
     servers: &Servers,
     others: Option<(&ServerConfig, &ServerMaterial)>,
@@ -213,34 +211,40 @@ pub(super) fn check_trust(
     settings: &Settings<'_>,
     found: &mut Findings,
 ) {
-    let Some((first, first_material)) = servers.list.first() else { return };
     let named = servers.list.iter().map(|(server, material)| (server, material));
+    let mut firsts: Vec<(&ServerConfig, &ServerMaterial)> = Vec::new();
     for (server, material) in named.chain(others) {
-        if server.trust_domain != first.trust_domain {
-            let message = format!(
-                "{} is in trust domain {}, {} in {}; requests across trust domains are not supported yet",
-                first.name, first.trust_domain, server.name, server.trust_domain
-            );
-            found.fault("apiServers.trustDomain", message);
-        } else if !allow_shared {
-            let mut differ = Vec::new();
-            if sorted(&first_material.ca.der) != sorted(&material.ca.der) {
-                differ.push("CA files");
-            }
-            if first_material.proxy_client.chain.der.first() != material.proxy_client.chain.der.first() {
-                differ.push("proxy client certificates");
-            }
-            if !differ.is_empty() {
+        let mut is_known = false;
+        for (first, first_material) in &firsts {
+            let cas = [first_material, material].map(|material| sorted(&material.ca.der));
+            let [one, other] =
+                [first_material, material].map(|material| material.proxy_client.chain.der.first());
+            if first.trust_domain == server.trust_domain {
+                is_known = true;
+                let differ = [(cas[0] != cas[1], "CA files"), (one != other, "proxy client certificates")];
+                let differ: Vec<_> = differ.iter().filter(|(is, _)| *is).map(|(_, what)| *what).collect();
+                if !allow_shared && !differ.is_empty() {
+                    let message = format!(
+                        "{} and {} are in one trust domain but have different {}: who can sign certificates for one \
+                         of them could become anybody in the other; say true here if you know that they accept the \
+                         same callers",
+                        first.name,
+                        server.name,
+                        differ.join(" and ")
+                    );
+                    found.fault(settings.key("allow-shared-identity"), message);
+                }
+            } else if !cas[0].is_disjoint(&cas[1]) || one == other {
                 let message = format!(
-                    "{} and {} are in one trust domain but have different {}: who can sign certificates for one of \
-                     them could become anybody in the other; say true here if you know that they accept the same \
-                     callers",
-                    first.name,
-                    server.name,
-                    differ.join(" and ")
+                    "{} ({}) and {} ({}) are in two trust domains but have a CA or a proxy client certificate in \
+                     common: who can sign certificates in one could pass for an API server of the other",
+                    first.name, first.trust_domain, server.name, server.trust_domain
                 );
-                found.fault(settings.key("allow-shared-identity"), message);
+                found.warning("apiServers.trustDomain", message);
             }
+        }
+        if !is_known {
+            firsts.push((server, material));
         }
     }
 }

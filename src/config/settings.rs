@@ -69,6 +69,8 @@ pub(super) const FLAGS: Keys = &[
 pub(super) const FILE_ONLY: Keys = &[
     ("api-servers", Shape::Tables(SERVER_KEYS)),
     ("allow-shared-identity", Shape::Text),
+    ("trust-domain", Shape::Text),
+    ("identity-map", Shape::Tables(IDENTITY_KEYS)),
     ("discovery-resync", Shape::Text),
     ("discovery-fetch-timeout", Shape::Text),
     ("discovery-max-bytes", Shape::Text),
@@ -101,6 +103,16 @@ pub(super) const SERVER_KEYS: Keys = &[
     ("requestheader-group-headers", Shape::Texts),
     ("requestheader-extra-headers-prefix", Shape::Texts),
     ("trust-domain", Shape::Text),
+];
+
+/// What the file says about callers in another trust domain.
+pub(super) const IDENTITY_KEYS: Keys = &[
+    ("trust-domain", Shape::Text),
+    ("users", Shape::Texts),
+    ("groups", Shape::Texts),
+    ("as-user", Shape::Text),
+    ("as-user-prefix", Shape::Text),
+    ("as-groups", Shape::Texts),
 ];
 
 /// What was given for a setting.

@@ -85,6 +85,12 @@ impl Contents {
         self
     }
 
+    /// Files that are not the same in `other`, or not there.
+    pub fn differing<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Path> {
+        let differs = |(path, digest): &(&PathBuf, _)| other.0.get(*path) != Some(*digest);
+        self.0.iter().filter(differs).map(|(path, _)| path.as_path())
+    }
+
     /// Whether each of these files is the same in `other`.
     #[must_use]
     pub fn all_in(&self, other: &Self) -> bool {

@@ -13,7 +13,12 @@ use url::Url;
 pub use crate::{
     api::user::UserHeaders,
     ops::telemetry::LogFormat,
-    proxy::{Reroute, home::Preference as HomePreference, listener::Limits as ClientLimits},
+    proxy::{
+        Reroute,
+        domains::{Name as MappedName, Rule as IdentityRule},
+        home::Preference as HomePreference,
+        listener::Limits as ClientLimits,
+    },
     tls::suites::MinVersion,
 };
 use crate::{
@@ -34,6 +39,10 @@ pub struct Config {
     pub clients: ClientLimits,
     /// How they are known.
     pub callers: Callers,
+    /// The trust domain of those whom certificates and front proxies name (I13).
+    pub trust_domain: Arc<str>,
+    /// Who they are in other trust domains; the first rule that matches counts.
+    pub identity_map: Vec<IdentityRule>,
     /// The API servers of the configuration, in its order; names and addresses are unique. At least one, unless there
     /// are others by DNS.
     pub servers: Vec<ServerConfig>,
@@ -144,7 +153,7 @@ pub struct ServerConfig {
     /// The headers in which it takes an identity; the first of each is the one to write.
     pub headers: UserHeaders,
     /// Servers of one trust domain accept the same callers.
-    pub trust_domain: String,
+    pub trust_domain: Arc<str>,
 }
 
 /// Where a request goes first.
@@ -252,6 +261,24 @@ pub struct Operating {
     pub reload_check_interval: Duration,
 }
 
+// === impl Config ===
+
+impl Config {
+    /// The trust domain of home: of the named one, or of all that a front chooses among. Those are the servers of the
+    /// callers' domain, or if there is none, all; then they are of one domain.
+    #[must_use]
+    pub fn home_domain(&self) -> &str {
+        let first_of = |is: &dyn Fn(&&ServerConfig) -> bool| {
+            self.servers.iter().find(is).map(|server| &*server.trust_domain)
+        };
+        let home = match &self.home {
+            Home::Named(name) => first_of(&|server| server.name == *name),
+            Home::Chosen(_) => first_of(&|server| server.trust_domain == self.trust_domain),
+        };
+        home.or_else(|| first_of(&|_| true)).unwrap_or(&self.trust_domain)
+    }
+}
+
 // === impl Home ===
 
 impl Home {
@@ -323,6 +350,7 @@ impl ServerConfig {
         (self.host(), self.port()) == (other.host(), other.port())
             && self.server_name == other.server_name
             && self.headers == other.headers
+            && self.trust_domain == other.trust_domain
     }
 
     /// Port of the URL.

@@ -130,6 +130,12 @@ impl Catalog {
         self.index.serving(info)
     }
 
+    /// Which servers' discovery lists the resource of a request, in whatever version, scope, and with whatever verbs and
+    /// subresources.
+    pub fn having(&self, info: &RequestInfo<'_>) -> ServerSet {
+        self.index.having(info.group, info.resource)
+    }
+
     /// Whether discovery speaks of such requests: of resources, with a verb that it knows. `OPTIONS`, for one, is
     /// in no list, whoever answers it.
     pub fn speaks_of(info: &RequestInfo<'_>) -> bool {
@@ -156,6 +162,12 @@ impl Catalog {
                 key.group == info.group && key.version == info.version && key.resource == info.resource
             })
         })
+    }
+
+    /// Servers that never said what they serve.
+    pub fn unheard(&self) -> ServerSet {
+        let heard = self.servers.iter().map(|known| known.document.is_some()).enumerate();
+        heard.filter_map(|(number, heard)| (!heard).then_some(number)).collect()
     }
 
     /// The same of a group, or of it a version.

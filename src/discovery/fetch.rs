@@ -15,18 +15,19 @@ use crate::{
         user::UserInfo,
     },
     limits,
-    servers::Server,
 };
 
 mod ask;
 mod hashes;
 mod ledger;
+mod origin;
 mod plain;
 mod share;
 mod tree;
 
 pub use hashes::{Found, Wanted};
 pub use ledger::Ledger;
+pub use origin::Origin;
 use tree::Read;
 
 /// How a fetch is bounded.
@@ -120,7 +121,7 @@ impl Fetcher {
     /// Why nothing new is known.
     pub async fn fetch(
         &self,
-        server: &Arc<Server>,
+        server: &impl Origin,
         known: Option<&Arc<Document>>,
         proven: bool,
     ) -> Result<Fetched, FetchError> {
@@ -132,7 +133,7 @@ impl Fetcher {
 
     async fn fetch_unbounded(
         &self,
-        server: &Arc<Server>,
+        server: &impl Origin,
         known: Option<&Arc<Document>>,
         proven: bool,
     ) -> Result<Fetched, FetchError> {
@@ -159,7 +160,7 @@ impl Fetcher {
     /// Both documents and what else is to be known, or `None` if neither document changed.
     async fn documents(
         &self,
-        server: &Arc<Server>,
+        server: &impl Origin,
         known: Option<&Arc<Document>>,
     ) -> Result<Option<Arc<Document>>, FetchError> {
         let root = |tree| self.root(server, tree, known);
@@ -185,21 +186,32 @@ impl Fetcher {
     }
 
     /// `major.minor`; not knowing it is no failure, only `--home-preference` reads it.
-    async fn version(&self, server: &Arc<Server>) -> Option<(u32, u32)> {
-        const PATH: &str = "/version";
-        let response = self.ask(server, PATH, None, None).await.ok()?;
-        let bytes = ask::collect(PATH, response.into_body(), limits::MAX_VERSION_BYTES).await.ok()?;
-        let version: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+    async fn version(&self, server: &impl Origin) -> Option<(u32, u32)> {
+        let version = self.version_info(server).await?;
         // Some vendors write "32+".
         let number = |key: &str| version[key].as_str()?.trim_end_matches('+').parse().ok();
         Some((number("major")?, number("minor")?))
+    }
+
+    /// The version as the server calls itself, such as `v1.36.3`; `None` if it did not say.
+    pub async fn git_version(&self, server: &impl Origin) -> Option<String> {
+        let version = self.version_info(server).await?;
+        Some(version["gitVersion"].as_str()?.to_owned())
+    }
+
+    async fn version_info(&self, server: &impl Origin) -> Option<serde_json::Value> {
+        const PATH: &str = "/version";
+        let response = self.ask(server, PATH, None, None).await.ok()?;
+        ask::good(PATH, response.status()).ok()?;
+        let bytes = ask::collect(PATH, response.into_body(), limits::MAX_VERSION_BYTES).await.ok()?;
+        serde_json::from_slice(&bytes).ok()
     }
 
     /// Asks `/readyz`. Whatever comes back shows that the server is there.
     ///
     /// # Errors
     /// If nothing came back.
-    pub async fn probe(&self, server: &Arc<Server>) -> Result<StatusCode, FetchError> {
+    pub async fn probe(&self, server: &impl Origin) -> Result<StatusCode, FetchError> {
         const PATH: &str = "/readyz";
         let response = self.ask(server, PATH, None, None).await?;
         let status = response.status();
@@ -209,15 +221,15 @@ impl Fetcher {
     }
 
     /// Who may read discovery and not this will have to do without.
-    async fn may_be_ready(&self, server: &Arc<Server>) -> bool {
+    async fn may_be_ready(&self, server: &impl Origin) -> bool {
         self.readyz(server).await.is_some_and(|status| !status.is_server_error())
     }
 
-    async fn is_ready(&self, server: &Arc<Server>) -> bool {
+    async fn is_ready(&self, server: &impl Origin) -> bool {
         self.readyz(server).await == Some(StatusCode::OK)
     }
 
-    async fn readyz(&self, server: &Arc<Server>) -> Option<StatusCode> {
+    async fn readyz(&self, server: &impl Origin) -> Option<StatusCode> {
         time::timeout(self.bounds.probe_timeout, self.probe(server)).await.ok()?.ok()
     }
 }

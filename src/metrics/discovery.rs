@@ -1,7 +1,7 @@
 //! Discovery documents: fetched, merged, given out. The `aggregator_*` names and
 //! `apiserver_peer_discovery_sync_errors_total` are upstream's.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -187,6 +187,14 @@ impl DiscoveryMetrics {
             "Discovery answers that waited for fetches because what discovery is made of was written through us",
             self.revalidations.clone(),
         );
+    }
+
+    /// How long ago a fetch from a server last succeeded.
+    pub fn since_last_sync(&self, server: &ServerName) -> Option<Duration> {
+        let at = self.last_sync.get(&Server { server: server.clone() })?.get();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // Clocks are set back, too.
+        Duration::try_from_secs_f64((now.as_secs_f64() - at).max(0.0)).ok()
     }
 
     /// A fetch ended: `unchanged` (304), `changed` or `failed`; a success moves the time of the last sync.

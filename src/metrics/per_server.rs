@@ -92,7 +92,7 @@ where
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    #[cfg(test)]
+    /// The series with these labels, if there is one. Not to be held.
     pub(super) fn get(&self, labels: &S) -> Option<impl std::ops::Deref<Target = M>> {
         self.family.get(labels)
     }

@@ -108,6 +108,11 @@ struct InFlightLabels {
 
 of_server!(RequestLabels, DurationLabels);
 
+/// A verb as it may be shown: a method that a client made up is `other`.
+pub(super) fn known_verb(verb: &str) -> &'static str {
+    VERBS.into_iter().find(|known| verb.eq_ignore_ascii_case(known)).unwrap_or("other")
+}
+
 // === impl ClientMetrics ===
 
 impl ClientMetrics {
@@ -236,8 +241,7 @@ impl RequestMetrics {
 impl RequestRecorder {
     /// What the request is for. A method that a client made up makes no new label.
     pub fn asked(&mut self, verb: &str, long_running: bool) {
-        self.labels.verb =
-            VERBS.into_iter().find(|known| verb.eq_ignore_ascii_case(known)).unwrap_or("other");
+        self.labels.verb = known_verb(verb);
         if long_running && !self.long_running {
             self.long_running = true;
             self.in_flight = self.metrics.in_flight(true);

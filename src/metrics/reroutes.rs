@@ -88,7 +88,8 @@ impl RerouteMetrics {
     }
 
     /// No peer could be reached. Upstream knows the types `endpoint_resolution` and `proxy_transport`; we
-    /// use the second for every failure to connect or to send.
+    /// use the second for every failure to connect or to send, and `trust_domain` where nothing of the caller's may go to
+    /// who serves it (I13).
     pub fn failed(&self, kind: &'static str, group: &str, version: &str, resource: &str) {
         let labels =
             Failed { r#type: kind, group: group.into(), version: version.into(), resource: resource.into() };

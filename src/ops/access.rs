@@ -11,7 +11,7 @@ use crate::{
     api::status::{Encoding, Status},
     body::{self, Body, BoxError, Watcher},
     limits,
-    metrics::{Metrics, RequestRecorder},
+    metrics::{Metrics, RequestRecorder, recent::Decided},
     proxy::{
         InUse, Proxy,
         headers::AUDIT_ID,
@@ -159,6 +159,27 @@ impl Line {
             self.recorder.sent_to(Arc::clone(server), self.record.class);
         }
         self.recorder.answered(self.status);
+        self.remember();
+    }
+
+    /// What did not simply stay at home is for the admin pages to show. Nothing else gets as far as their lock.
+    fn remember(&self) {
+        let Record { error, rerouted, .. } = &self.record;
+        if error.is_none() && !rerouted {
+            return;
+        }
+        let decided = Decided {
+            verb: &self.record.verb,
+            group: &self.record.group,
+            version: &self.record.version,
+            resource: &self.record.resource,
+            home: self.record.home.as_ref(),
+            server: self.record.server.as_ref(),
+            reason: self.record.reason,
+            status: self.status,
+        };
+        let (recent, took) = (&self.log.metrics.recent, self.recorder.elapsed());
+        if error.is_some() { recent.refused(decided, took) } else { recent.rerouted(decided, took) }
     }
 
     /// The connection had become a tunnel, which is over.

@@ -1,26 +1,44 @@
 //! The admin listener: plain HTTP/1.1, `GET` and `HEAD` only.
 //!
+//! - `/`: the status page for browsers; for others what there is
 //! - `/livez`, `/readyz` (`?verbose`, in Kubernetes' form)
 //! - `/metrics` in OpenMetrics text
-//! - `/debug/servers`: every API server, how it is doing, how far it is trusted
-//! - `/debug/catalog`: which server serves what, by group-version
+//! - `/debug/servers[?server=NAME]`: every API server, how it is doing, how far it is trusted
+//! - `/debug/catalog[?server=NAME]`: which server serves what, by group-version; what one of them lists by itself
+//! - `/debug/discovery?server=NAME`: the documents that one server gave last
+//! - `/debug/discovery/diff[?all]`, `?a=NAME&b=NAME`: where servers differ, as text, or JSON for whoever asks for it
+//!   (`Accept: application/json`, `?format=json`), in the shape of [`crate::discovery::skew`]
+//! - `/debug/decisions`: requests that were rerouted or refused lately
 //! - `/debug/explain?path=/apis/...&verb=list[&home=a]`: where a request would go, and why
 //!
 //! Whoever can reach it can read it, so it listens on loopback, and a browser that was lured to a name which
-//! resolves to loopback is refused by its `Host`. A second listener may show the first three to scrapers.
+//! resolves to loopback is refused by its `Host`. A second listener may show health and metrics to scrapers.
 
 use std::{collections::VecDeque, convert::Infallible, net::IpAddr};
 
-use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http::{HeaderMap, Method, Request, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, task::AbortHandle, time};
 
 use super::{metrics, readiness::Readiness};
-use crate::{limits, metrics::ConnectionsNow, proxy::InUse, servers::Class};
+use crate::{
+    limits,
+    metrics::ConnectionsNow,
+    proxy::{InUse, Proxy},
+    servers::Class,
+};
 
 mod debug;
+mod html;
+mod page;
+mod query;
+mod reply;
+mod view;
+
+use query::Query;
+use reply::{Reply, json, sentence, text, with_type};
+use view::View;
 
 /// What the pages show.
 #[derive(Clone)]
@@ -42,7 +60,8 @@ pub enum Pages {
     ForScrapers,
 }
 
-type Answer = Response<Full<bytes::Bytes>>;
+/// For who reads it in a terminal.
+const INDEX: &str = include_str!("admin/index.txt");
 
 impl Admin {
     /// Answers until the runtime ends.
@@ -67,8 +86,8 @@ impl Admin {
             let admin = self.clone();
             let connection = tokio::spawn(async move {
                 let service = service_fn(|request: Request<Incoming>| {
-                    let answer = admin.answer(&request, pages);
-                    async move { Ok::<_, Infallible>(answer) }
+                    let answer = admin.clone().respond(request.map(drop), pages);
+                    async move { Ok::<_, Infallible>(answer.await) }
                 });
                 let served = http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -98,39 +117,122 @@ impl Admin {
         }
     }
 
-    fn answer<B>(&self, request: &Request<B>, pages: Pages) -> Answer {
+    /// Comparing what servers serve takes milliseconds with thousands of CRDs, which no client of the proxy shall wait
+    /// for.
+    async fn respond(self, request: Request<()>, pages: Pages) -> Reply {
+        if matches!(request.uri().path(), "/livez" | "/readyz") {
+            return self.answer(&request, pages);
+        }
+        let answer = tokio::task::spawn_blocking(move || self.answer(&request, pages));
+        let failed = |_| sentence(StatusCode::INTERNAL_SERVER_ERROR, "this page failed; the log says where");
+        answer.await.unwrap_or_else(failed)
+    }
+
+    fn answer<B>(&self, request: &Request<B>, pages: Pages) -> Reply {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "these pages are for reading\n");
+            return sentence(StatusCode::METHOD_NOT_ALLOWED, "these pages are for reading");
         }
         if pages == Pages::All && !names_loopback(request) {
-            return text(StatusCode::FORBIDDEN, "ask for 127.0.0.1, [::1] or localhost\n");
+            return sentence(StatusCode::FORBIDDEN, "ask for 127.0.0.1, [::1] or localhost");
         }
-        let query: Vec<(String, String)> =
-            url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
-                .into_owned()
-                .collect();
-        let asked = |key: &str| query.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+        let query = Query::of(request.uri());
         match (request.uri().path(), pages) {
-            ("/livez", _) => report(Readiness::livez(asked("verbose").is_some())),
-            ("/readyz", _) => report(self.readiness.readyz(asked("verbose").is_some())),
+            ("/livez", _) => report(Readiness::livez(query.get("verbose").is_some())),
+            ("/readyz", _) => report(self.readiness.readyz(query.get("verbose").is_some())),
             ("/metrics", _) => {
                 self.count();
                 with_type(self.exposition.render(), metrics::CONTENT_TYPE)
             }
-            ("/debug/servers", Pages::All) => json(&debug::servers(&self.proxy.load())),
-            ("/debug/catalog", Pages::All) => json(&debug::catalog(&self.proxy.load())),
-            ("/debug/explain", Pages::All) => match debug::explain(&self.proxy.load(), asked) {
-                Ok(explanation) => json(&explanation),
-                Err(why) => text(StatusCode::BAD_REQUEST, &format!("{why}\n")),
-            },
-            ("/", Pages::All) => text(
-                StatusCode::OK,
-                "/livez\n/readyz?verbose\n/metrics\n/debug/servers\n/debug/catalog\n\
-                 /debug/explain?path=/apis/apps/v1/deployments&verb=list\n",
-            ),
-            _ => text(StatusCode::NOT_FOUND, "there is no such page\n"),
+            (path, Pages::All) => self.inspect(path, &query, request.headers()).unwrap_or_else(|reply| reply),
+            _ => nowhere(),
         }
     }
+
+    /// The pages for people.
+    ///
+    /// # Errors
+    /// What is wrong with the question.
+    fn inspect(&self, path: &str, query: &Query, headers: &HeaderMap) -> Result<Reply, Reply> {
+        let proxy = self.proxy.load();
+        let bad = |why: String| sentence(StatusCode::BAD_REQUEST, &why);
+        let only = |known: &[&str]| query.only(known).map_err(bad);
+        let server = || query.get("server").map(|name| number(&proxy, name)).transpose();
+        Ok(match path {
+            "/" => {
+                only(&["all"])?;
+                if query::accepts(headers, "text/html") {
+                    page::reply(&View::of(&proxy, &self.readiness, query.is_on("all")))
+                } else {
+                    text(StatusCode::OK, INDEX)
+                }
+            }
+            "/debug/servers" => {
+                only(&["server"])?;
+                json(&debug::servers(&proxy, server()?))
+            }
+            "/debug/catalog" => {
+                only(&["server"])?;
+                json(&server()?.map_or_else(|| debug::catalog(&proxy), |one| debug::catalog_of(&proxy, one)))
+            }
+            "/debug/discovery" => {
+                only(&["server"])?;
+                let usage = || bad(format!("ask as {path}?server=NAME, where NAME is {}", names(&proxy)));
+                let document = debug::discovery(&proxy, server()?.ok_or_else(usage)?);
+                let nothing = || sentence(StatusCode::SERVICE_UNAVAILABLE, "it was never heard yet");
+                json(&document.ok_or_else(nothing)?)
+            }
+            "/debug/discovery/diff" => diff(&proxy, query, query::wants_json(query, headers).map_err(bad)?)?,
+            "/debug/decisions" => {
+                only(&[])?;
+                json(&debug::decisions(&proxy.metrics.recent.snapshot()))
+            }
+            "/debug/explain" => json(&debug::explain(&proxy, |key| query.get(key)).map_err(bad)?),
+            _ => return Err(nowhere()),
+        })
+    }
+}
+
+/// Where servers differ.
+///
+/// # Errors
+/// What is wrong with the question.
+fn diff(proxy: &Proxy, query: &Query, as_json: bool) -> Result<Reply, Reply> {
+    let bad = |why: &str| sentence(StatusCode::BAD_REQUEST, why);
+    query.only(&["a", "b", "all", "format"]).map_err(|why| bad(&why))?;
+    let mut skew = view::skew(&proxy.book.catalog(), &proxy.metrics);
+    let all = query.is_on("all");
+    let (a, b) = match (query.get("a"), query.get("b")) {
+        (Some(a), Some(b)) => (a, b),
+        (None, None) if as_json => {
+            skew.rows.retain(|row| all || row.differs);
+            return Ok(json(&serde_json::json!(skew)));
+        }
+        (None, None) => return Ok(text(StatusCode::OK, &debug::matrix(&skew, all))),
+        _ => return Err(bad("name two servers, ?a=NAME&b=NAME, or none")),
+    };
+    number(proxy, a)?;
+    number(proxy, b)?;
+    let diff = skew.diff(a, b).map_err(|why| bad(&why))?;
+    Ok(if as_json { json(&serde_json::json!(diff)) } else { text(StatusCode::OK, &debug::pair(&diff)) })
+}
+
+/// The number of a server.
+///
+/// # Errors
+/// 404 with a sentence that says who there is.
+fn number(proxy: &Proxy, name: &str) -> Result<usize, Reply> {
+    let unknown = || format!("there is no API server {name:?}; there is {}", names(proxy));
+    proxy.fleet.position(name).ok_or_else(|| sentence(StatusCode::NOT_FOUND, &unknown()))
+}
+
+/// The names of all servers, for people.
+fn names(proxy: &Proxy) -> String {
+    let names: Vec<&str> = proxy.fleet.iter().map(|server| &*server.name).collect();
+    if names.is_empty() { "none yet".to_owned() } else { names.join(", ") }
+}
+
+fn nowhere() -> Reply {
+    sentence(StatusCode::NOT_FOUND, "there is no such page; / says which there are")
 }
 
 /// DNS rebinding: a page that a browser loaded from elsewhere must not read ours under its own name.
@@ -142,27 +244,8 @@ fn names_loopback<B>(request: &Request<B>) -> bool {
     name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
-fn report(report: super::readiness::Report) -> Answer {
+fn report(report: super::readiness::Report) -> Reply {
     text(if report.ok { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR }, &report.text)
-}
-
-fn json(value: &serde_json::Value) -> Answer {
-    with_type(format!("{value:#}\n"), "application/json")
-}
-
-fn text(status: StatusCode, body: &str) -> Answer {
-    let mut answer = with_type(body.to_owned(), "text/plain; charset=utf-8");
-    *answer.status_mut() = status;
-    answer
-}
-
-fn with_type(body: String, content_type: &'static str) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
-    let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
-    headers.insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, http::HeaderValue::from_static("nosniff"));
-    answer
 }
 
 #[cfg(test)]

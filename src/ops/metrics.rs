@@ -7,7 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, version};
 
 /// The media type of [`Exposition::render`]: OpenMetrics 1.0.0, which Prometheus negotiates and everybody
 /// else who reads its older text format understands too.
@@ -29,7 +29,7 @@ impl Exposition {
         registry.register(
             "kube_peer_proxy_build",
             "The program that runs",
-            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+            Info::new([("version", version::VERSION), ("commit", version::COMMIT)]),
         );
         let started = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();

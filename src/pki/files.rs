@@ -11,7 +11,7 @@ use super::Pki;
 #[derive(Clone, Debug)]
 pub struct PkiFile {
     /// The file's name inside the folder.
-    pub name: &'static str,
+    pub name: String,
     /// What it holds, PEM.
     pub content: String,
     /// A private key: only its owner may read it.
@@ -39,8 +39,8 @@ pub enum WriteError {
 impl Pki {
     /// All files, certificates before their keys.
     pub fn files(&self) -> Vec<PkiFile> {
-        let public = |name, content: &str| PkiFile { name, content: content.to_owned(), secret: false };
-        let secret = |name, content: &str| PkiFile { name, content: content.to_owned(), secret: true };
+        let public = |name: &str, content: &str| PkiFile::new(name, content, false);
+        let secret = |name: &str, content: &str| PkiFile::new(name, content, true);
         vec![
             public("ca.crt", self.cluster_ca.cert_pem()),
             secret("ca.key", &self.cluster_ca.key_pem()),
@@ -54,28 +54,44 @@ impl Pki {
             secret("front-proxy-client.key", &self.front_proxy_client.key_pem),
             public("admin.crt", &self.admin.cert_pem),
             secret("admin.key", &self.admin.key_pem),
+            public("sa.pub", &self.service_accounts.public_pem),
+            secret("sa.key", &self.service_accounts.key_pem),
         ]
     }
 
-    /// Writes all files into `folder`, which is made if it is absent, and names them. Keys get mode 0600.
-    ///
-    /// Without `overwrite` nothing at all is written if one of the files is there.
+    /// Writes all files into `folder`: see [`write_all`].
     pub fn write(&self, folder: &Path, overwrite: bool) -> Result<Vec<PathBuf>, WriteError> {
-        let files = self.files();
-        if !overwrite
-            && let Some(there) = files.iter().map(|file| folder.join(file.name)).find(|path| path.exists())
-        {
-            return Err(WriteError::Exists(there));
-        }
-        fs::create_dir_all(folder).map_err(|source| WriteError::Io { path: folder.to_owned(), source })?;
-        files.iter().map(|file| write_one(folder, file, overwrite)).collect()
+        write_all(folder, &self.files(), overwrite)
     }
+}
+
+// === impl PkiFile ===
+
+impl PkiFile {
+    /// A file with that name and content.
+    pub fn new(name: impl Into<String>, content: impl Into<String>, secret: bool) -> Self {
+        Self { name: name.into(), content: content.into(), secret }
+    }
+}
+
+/// Writes `files` into `folder`, which is made if it is absent, and names them. Secret ones get mode 0600.
+///
+/// # Errors
+/// If the system refuses. Without `overwrite` nothing at all is written if one of the files is there.
+pub fn write_all(folder: &Path, files: &[PkiFile], overwrite: bool) -> Result<Vec<PathBuf>, WriteError> {
+    if !overwrite
+        && let Some(there) = files.iter().map(|file| folder.join(&file.name)).find(|path| path.exists())
+    {
+        return Err(WriteError::Exists(there));
+    }
+    fs::create_dir_all(folder).map_err(|source| WriteError::Io { path: folder.to_owned(), source })?;
+    files.iter().map(|file| write_one(folder, file, overwrite)).collect()
 }
 
 /// Written beside its place and renamed, so that a key is never readable by others for a moment and a
 /// half-written file never stands under the name.
 fn write_one(folder: &Path, file: &PkiFile, overwrite: bool) -> Result<PathBuf, WriteError> {
-    let path = folder.join(file.name);
+    let path = folder.join(&file.name);
     let beside = folder.join(format!(".{}.{}", file.name, std::process::id()));
     let mode = if file.secret { 0o600 } else { 0o644 };
     let written = OpenOptions::new()

@@ -67,13 +67,13 @@ fn files_are_written_with_closed_keys_and_never_overwritten_unasked() {
     let folder = tempfile::tempdir().unwrap();
     let pki = Pki::generate(&[]).unwrap();
     let written = pki.write(folder.path(), false).unwrap();
-    assert_eq!(written.len(), 12);
+    assert_eq!(written.len(), 14);
     for path in &written {
         let mode = std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         let key = path.extension().is_some_and(|extension| extension == "key");
         assert_eq!(mode & 0o077 == 0, key, "{} has mode {mode:o}", path.display());
     }
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 12, "nothing is left beside them");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 14, "nothing is left beside them");
 
     let before = std::fs::read_to_string(folder.path().join("ca.crt")).unwrap();
     let again = Pki::generate(&[]).unwrap();
@@ -81,7 +81,18 @@ fn files_are_written_with_closed_keys_and_never_overwritten_unasked() {
     assert_eq!(std::fs::read_to_string(folder.path().join("ca.crt")).unwrap(), before);
     again.write(folder.path(), true).unwrap();
     assert_ne!(std::fs::read_to_string(folder.path().join("ca.crt")).unwrap(), before);
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 12);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 14);
+}
+
+#[test]
+fn the_key_of_service_accounts_is_a_pair_and_belongs_to_nothing_else() {
+    let pki = Pki::generate(&[]).unwrap();
+    let pair = KeyPair::from_pem(&pki.service_accounts.key_pem).unwrap();
+    assert_eq!(pair.public_key_pem(), pki.service_accounts.public_pem);
+    assert!(pki.service_accounts.public_pem.starts_with("-----BEGIN PUBLIC KEY-----"));
+    assert!(
+        ![&pki.apiserver, &pki.proxy, &pki.admin].iter().any(|other| other.key_pem == pair.serialize_pem())
+    );
 }
 
 fn verifier(ca: &Authority) -> std::sync::Arc<dyn rustls::server::danger::ClientCertVerifier> {

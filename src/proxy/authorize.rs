@@ -11,15 +11,14 @@ use moka::sync::Cache;
 
 use super::{
     Exchange, Proxy, Reroute,
-    caller::Caller,
     forward::{Attempt, Failure},
     record::Record,
 };
 use crate::{
-    api::status::Status,
+    api::{status::Status, user::UserInfo},
     body::{self, Body},
     limits,
-    servers::{TokenHash, source::ServerSet},
+    servers::{Server, TokenHash, source::ServerSet},
 };
 
 /// Who was lately allowed to read what, by a keyed hash. Clones share it.
@@ -65,7 +64,8 @@ impl Proxy {
         exchange: &Exchange,
         record: &mut Record,
     ) -> Result<Option<Response<Body>>, Status> {
-        let key = self.authorization_key(question.path, exchange);
+        let presented = self.presented(exchange, self.fleet.get(exchange.home))?;
+        let key = self.authorization_key(question.path, exchange, presented.as_deref());
         if self.authorizations.0.contains_key(&key) {
             self.metrics.discovery.authorized("cached");
             return Ok(None);
@@ -130,14 +130,14 @@ impl Proxy {
         .retry_after(limits::RETRY_AFTER_SECONDS))
     }
 
-    /// Whom to ask: home; if it is not healthy, the healthy ones before it. A request from a peer goes no
-    /// further (I3).
+    /// Whom to ask: home; if it is not healthy, the healthy ones of its trust domain before it, for others have roles of
+    /// their own. A request from a peer goes no further (I3).
     fn authorities(&self, exchange: &Exchange) -> VecDeque<usize> {
         let home = exchange.home;
         if exchange.peer_proxied || exchange.policy.settings.reroute != Reroute::On {
             return VecDeque::from([home]);
         }
-        let healthy = self.fleet.healthy();
+        let healthy = self.fleet.healthy().intersection(self.fleet.domain_of(home));
         let mut order: VecDeque<usize> = healthy.iter().filter(|number| *number != home).collect();
         let at = if healthy.contains(home) { 0 } else { order.len() };
         order.insert(at, home);
@@ -145,11 +145,12 @@ impl Proxy {
     }
 
     /// Over everything that the answer may depend on.
-    fn authorization_key(&self, path: &str, exchange: &Exchange) -> TokenHash {
-        let home = self.fleet.get(exchange.home).name.as_bytes();
-        let mut parts: Vec<&[u8]> = vec![home, path.as_bytes(), exchange.caller.kind().as_bytes()];
-        match &exchange.caller {
-            Caller::FrontProxy(user) | Caller::Certificate(user) => {
+    fn authorization_key(&self, path: &str, exchange: &Exchange, user: Option<&UserInfo>) -> TokenHash {
+        let Server { name: home, trust_domain, .. } = &**self.fleet.get(exchange.home);
+        let kind = exchange.caller.kind();
+        let mut parts: Vec<&[u8]> = [&**home, &**trust_domain, path, kind].map(str::as_bytes).into();
+        match user {
+            Some(user) => {
                 parts.extend([user.name.as_bytes(), user.uid.as_bytes()]);
                 for group in &user.groups {
                     parts.extend([b"group".as_slice(), group.as_bytes()]);
@@ -158,7 +159,7 @@ impl Proxy {
                     parts.extend([b"extra".as_slice(), name.as_bytes(), value.as_bytes()]);
                 }
             }
-            Caller::Token | Caller::Anonymous => {
+            None => {
                 for credential in exchange.credentials() {
                     parts.extend([b"credential".as_slice(), credential]);
                 }

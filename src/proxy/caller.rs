@@ -198,7 +198,7 @@ impl Authenticator {
 /// # Errors
 /// 401 for a user in the group of the unauthenticated: kube-apiserver would close the connection behind a
 /// request of his, which others share (I4), and without his name he would be somebody else.
-fn known(kind: fn(Arc<UserInfo>) -> Caller, user: &Arc<UserInfo>) -> Result<Caller, Status> {
+pub(super) fn known(kind: fn(Arc<UserInfo>) -> Caller, user: &Arc<UserInfo>) -> Result<Caller, Status> {
     if user.name != ANONYMOUS && user.groups.iter().any(|group| group == ALL_UNAUTHENTICATED) {
         return Err(Status::unauthorized(format!(
             "Unauthorized: only {ANONYMOUS} can be in the group {ALL_UNAUTHENTICATED}"

@@ -13,6 +13,7 @@ use tokio::time;
 
 use super::{
     Exchange, Proxy, Reroute,
+    domains::OF_HOME,
     headers::{self, PEER_PROXIED},
     record::Record,
     route::{self, Decision, Reason},
@@ -83,8 +84,9 @@ impl Proxy {
         let mut request = Some(exchange.request(body));
         loop {
             let catalog = self.book.catalog();
-            let serving = catalog.serving(info).avoiding(tried.denied);
+            let serving = catalog.serving(info);
             let mut situation = self.situation(info, path, &exchange, &catalog);
+            situation.denied = tried.denied;
             situation.healthy = situation.healthy.without(tried.unprocessed);
             let home = ServerSet::one(exchange.home);
             let (candidates, reason) = match route::route(serving, situation) {
@@ -94,6 +96,20 @@ impl Proxy {
                     (home, reason)
                 }
                 Decision::Peers(peers, reason) => (peers, reason),
+                Decision::Forbidden(reason @ Reason::OtherDomain)
+                    if exchange.policy.settings.reroute == Reroute::DryRun =>
+                {
+                    (home, reason)
+                }
+                Decision::Forbidden(reason) => {
+                    record.decided(reason);
+                    let listed = serving.listed();
+                    if info.is_resource && !listed.is_empty() {
+                        let (group, version, resource) = (info.group, info.version, info.resource);
+                        self.metrics.reroutes.failed("trust_domain", group, version, resource);
+                    }
+                    return Err(self.out_of_reach(&exchange, &what(info), listed));
+                }
                 Decision::Unavailable(reason) => {
                     record.decided(reason);
                     self.metrics.discovery.skipped(match reason {
@@ -121,6 +137,7 @@ impl Proxy {
             let attempt = Attempt { server, rerouted, long_running: info.is_long_running(), turn };
             record.attempts += 1;
             record.server = Some(Arc::clone(&server.name));
+            record.rerouted = rerouted;
             let response = match self.send(&exchange, attempt, next, record).await {
                 Ok(response) => response,
                 Err(Failure::Refused(status)) => return Err(status),
@@ -199,7 +216,14 @@ impl Proxy {
         record: &mut Record,
     ) -> Result<Response<Body>, Failure> {
         let Attempt { server, rerouted, long_running, turn } = attempt;
-        if let Some(user) = exchange.caller.stamped() {
+        let user = self.presented(exchange, server).map_err(Failure::Refused)?;
+        let is_foreign = server.trust_domain != self.fleet.get(exchange.home).trust_domain;
+        if is_foreign {
+            for name in OF_HOME {
+                request.headers_mut().remove(name);
+            }
+        }
+        if let Some(user) = &user {
             user.stamp(request.headers_mut(), &server.user_headers).map_err(Failure::Refused)?;
         }
         if rerouted {
@@ -209,11 +233,16 @@ impl Proxy {
             record.class = Class::Upgrade.as_str();
             record.long_running = true;
             // Rare and big: boxed, it does not make every other request's future as big.
-            let certificate = exchange.caller.stamped().is_some();
-            return Box::pin(self.switch(wish, server, request, certificate, turn)).await;
+            let mut switched = Box::pin(self.switch(wish, server, request, user.is_some(), turn)).await;
+            if let Ok(response) = &mut switched
+                && is_foreign
+            {
+                response.headers_mut().remove(header::SET_COOKIE);
+            }
+            return switched;
         }
         let token = self.token_of(exchange);
-        let class = match (exchange.caller.stamped(), &token) {
+        let class = match (&user, &token) {
             (Some(_), _) => Class::Identity,
             (None, Some(token)) if server.has_proven(token) => Class::Token,
             (None, _) => Class::Unproven,
@@ -244,6 +273,10 @@ impl Proxy {
             server.prove(token, response.status());
         }
         headers::strip_hop_by_hop(response.headers_mut());
+        if is_foreign {
+            // The client would bring it to home.
+            response.headers_mut().remove(header::SET_COOKIE);
+        }
         // What the server speaks with us is not what we speak with the client (RFC 9110, 2.5).
         *response.version_mut() = http::Version::HTTP_11;
         Ok(response.map(|body| body::watched(body, Hold(in_flight))))

@@ -158,6 +158,17 @@ impl IdentityFilter {
         }
     }
 
+    /// Whether no client can bring a header of this name, in any spelling.
+    pub fn removes(&self, name: &str) -> bool {
+        self.matches_normal(&normal(name))
+    }
+
+    /// Whether no client can bring a header whose name begins like this.
+    pub fn removes_all(&self, prefix: &str) -> bool {
+        let prefix = normal(prefix);
+        self.prefixes.iter().any(|known| prefix.starts_with(known.as_str()))
+    }
+
     fn matches(&self, name: &str) -> bool {
         // Nearly all headers differ from all of ours in the first byte already.
         if !name.bytes().next().is_some_and(|first| self.firsts.contains(&normal_byte(first))) {

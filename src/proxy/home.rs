@@ -13,8 +13,9 @@ use crate::{
 pub enum Home {
     /// Always this one.
     Sidecar(usize),
-    /// Chosen for each client connection and kept while healthy, as balancers in TCP mode do.
-    Front(Preference),
+    /// Chosen among these, which are of one trust domain, for each client connection and kept while healthy, as
+    /// balancers in TCP mode do.
+    Front(Preference, ServerSet),
 }
 
 /// Among which servers a front chooses.
@@ -34,20 +35,21 @@ pub enum Preference {
 impl Home {
     /// The home of a connection whose last one was `last`.
     pub fn choose(self, last: Option<usize>, fleet: &Fleet, catalog: &Catalog) -> usize {
-        let preference = match self {
+        let (preference, among) = match self {
             Self::Sidecar(home) => return home,
-            Self::Front(preference) => preference,
+            Self::Front(preference, among) => (preference, among),
         };
         if let Some(last) = last
+            && among.contains(last)
             && fleet.is_healthy(last)
         {
             return last;
         }
         let random = |below: usize| rand::random_range(0..below);
-        let preferred = preference.among(fleet, catalog);
+        let preferred = preference.of(among.intersection(fleet.healthy()), catalog);
         let home = pick::least_of_two(fleet, preferred, random);
         home.filter(|home| fleet.is_healthy(*home))
-            .or_else(|| pick::least_of_two(fleet, fleet.all(), random))
+            .or_else(|| pick::least_of_two(fleet, among, random))
             .unwrap_or_default()
     }
 }
@@ -55,9 +57,8 @@ impl Home {
 // === impl Preference ===
 
 impl Preference {
-    fn among(self, fleet: &Fleet, catalog: &Catalog) -> ServerSet {
+    fn of(self, healthy: ServerSet, catalog: &Catalog) -> ServerSet {
         let version = |index: usize| catalog.servers[index].document.as_ref().and_then(|known| known.version);
-        let healthy = fleet.healthy();
         let versions = || healthy.iter().filter_map(version);
         let wanted = match self {
             Self::Any => return healthy,

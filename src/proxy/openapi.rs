@@ -163,6 +163,12 @@ impl Proxy {
         }
         // Who is not healthy is asked last. Stable: the order stays otherwise.
         servers.sort_by_key(|server| !self.is_healthy(*server));
+        let reach = self.reach(&exchange);
+        if let Some(first) = servers.first().filter(|first| !reach.contains(**first)) {
+            // The caller is nobody there (I13), and what we know of it ourselves is for everybody whom home lets read it.
+            return self.merged_entry(key, &[*first], hash.as_deref(), &exchange, record).await;
+        }
+        servers.retain(|server| reach.contains(*server));
         // If it is not healthy, others would stand in for it, and they do not have it.
         if servers == [exchange.home] && self.is_healthy(exchange.home) {
             self.metrics.openapi.answered("v3", "home");
@@ -249,6 +255,7 @@ impl Proxy {
                 _ => {}
             }
             self.metrics.openapi.answered("v3", if rerouted { "peer" } else { "home" });
+            record.rerouted = rerouted;
             record.reason = if rerouted { "peer-openapi" } else { "home-openapi" };
             return Ok(response);
         }

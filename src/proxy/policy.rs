@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
-use super::{caller::Authenticator, headers::IdentityFilter};
+use super::{caller::Authenticator, domains::Domains, headers::IdentityFilter};
 
 /// What an operator decides about requests. A request keeps the one that it began with.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct Policy {
     pub settings: Settings,
     /// Who is believed.
     pub authenticator: Authenticator,
+    /// Where they are who they are.
+    pub domains: Domains,
     /// What no client may say.
     pub identity_filter: Arc<IdentityFilter>,
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::{caller::Caller, route::Reason};
-use crate::api::{request_info::RequestInfo, status::Status};
+use crate::{
+    api::{request_info::RequestInfo, status::Status},
+    servers::source::Fleet,
+};
 
 /// Filled while a request is answered; travels in the response's extensions.
 #[derive(Clone, Debug, Default)]
@@ -26,14 +29,20 @@ pub struct Record {
     pub resource: String,
     /// Why it went where it went.
     pub reason: &'static str,
+    /// The server that it was to go to, where it did not simply go there: it was rerouted, or refused.
+    pub home: Option<Arc<str>>,
     /// The server that answered.
     pub server: Option<Arc<str>>,
     /// The class of the connection to it.
     pub class: &'static str,
+    /// That server is another one than home.
+    pub rerouted: bool,
     /// How many servers it was sent to.
     pub attempts: u32,
     /// What we refused it with.
     pub error: Option<(StatusCode, String)>,
+    /// The number of [`Self::home`], whatever became of the request.
+    pub(super) number: Option<usize>,
 }
 
 // === impl Record ===
@@ -59,6 +68,12 @@ impl Record {
 
     pub(super) fn decided(&mut self, reason: Reason) {
         self.reason = reason.as_str();
+    }
+
+    /// Looks up home's name, if what became of the request is worth it.
+    pub(super) fn name_home(&mut self, fleet: &Fleet) {
+        let number = self.number.filter(|_| self.rerouted || self.error.is_some());
+        self.home = number.map(|number| Arc::clone(&fleet.get(number).name));
     }
 
     pub(super) fn refused(&mut self, status: &Status) {

@@ -4,7 +4,7 @@ use crate::{discovery::catalog::Serving, servers::source::ServerSet};
 
 /// What else the decision depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Situation {
+pub struct Situation<'a> {
     /// Discovery speaks of such requests: it is for a resource, with a verb that can be listed.
     pub is_resource: bool,
     /// The request is for this very server's health or internals; no other may answer for it.
@@ -23,8 +23,19 @@ pub struct Situation {
     pub fresh: ServerSet,
     /// Servers of which we do not know what they serve now.
     pub unknown: ServerSet,
-    /// There may be servers that nobody has named to us yet.
+    /// Servers that never said what they serve.
+    pub unheard: ServerSet,
+    /// There may be servers of home's trust domain that nobody has named to us yet.
     pub incomplete: bool,
+    /// Servers that denied the route although their discovery lists it; others are asked first.
+    pub denied: ServerSet,
+    /// Servers that list the resource, in whatever version and with whatever verbs and subresources. Read where there are
+    /// several trust domains.
+    pub having: ServerSet,
+    /// The servers of each trust domain; what none of them has is in home's.
+    pub domains: &'a [ServerSet],
+    /// The servers to which something of the caller's may go (I13): of a trust domain all, or none.
+    pub reach: ServerSet,
 }
 
 /// Where to send a request, and why.
@@ -36,6 +47,8 @@ pub enum Decision {
     Peers(ServerSet, Reason),
     /// To nobody.
     Unavailable(Reason),
+    /// To nobody, for nothing of the caller's may go to who would answer (I13).
+    Forbidden(Reason),
 }
 
 /// Why a decision is as it is; shown in logs, metrics and `/debug/explain`.
@@ -61,19 +74,37 @@ pub enum Reason {
     Unknown,
     /// A peer sent it on, and home cannot answer.
     ProxiedHomeUnavailable,
+    /// Only servers of other trust domains list it, and the caller is nobody there.
+    OtherDomain,
+    /// Home is of another trust domain than the caller, who is nobody there.
+    HomeOfOtherDomain,
 }
 
 /// Decides. `serving` is not read for a request that is not for a resource.
-pub fn route(serving: Serving, situation: Situation) -> Decision {
+pub fn route(serving: Serving, situation: Situation<'_>) -> Decision {
+    match decide(serving, situation) {
+        Decision::Home(_) if !situation.reach.contains(situation.home) => {
+            Decision::Forbidden(Reason::HomeOfOtherDomain)
+        }
+        Decision::Peers(peers, _) if peers.intersection(situation.reach).is_empty() => {
+            // Nobody else but those of home's domain was left to choose.
+            Decision::Forbidden(Reason::HomeOfOtherDomain)
+        }
+        decision => decision,
+    }
+}
+
+fn decide(serving: Serving, situation: Situation<'_>) -> Decision {
     use Decision::{Home, Peers, Unavailable};
     let Situation { home, healthy, .. } = situation;
+    let domain = situation.domain();
     let me = ServerSet::one(home);
     let home_healthy = healthy.contains(home);
     let stand_ins = |able: ServerSet| able.without(me).intersection(healthy);
 
     if situation.peer_proxied {
         // The one reroute of this request has happened (I3): home answers, or nobody.
-        let others_answer = !home_healthy && !stand_ins(situation.all).is_empty();
+        let others_answer = !home_healthy && !stand_ins(domain).is_empty();
         return if others_answer {
             Unavailable(Reason::ProxiedHomeUnavailable)
         } else {
@@ -84,7 +115,7 @@ pub fn route(serving: Serving, situation: Situation) -> Decision {
         return Home(Reason::RerouteOff);
     }
     if !situation.is_resource {
-        let peers = stand_ins(situation.all);
+        let peers = stand_ins(domain);
         return if home_healthy || situation.home_only || peers.is_empty() {
             Home(Reason::NotAResource)
         } else {
@@ -92,7 +123,12 @@ pub fn route(serving: Serving, situation: Situation) -> Decision {
         };
     }
 
-    let listed = serving.current.union(serving.stale);
+    let owner = match situation.owner(serving.listed()) {
+        Ok(owner) => owner,
+        Err(decision) => return decision,
+    };
+    let serving = serving.among(owner).avoiding(situation.denied);
+    let listed = serving.listed();
     if listed.contains(home) {
         if !home_healthy {
             let peers = stand_ins(serving.current);
@@ -114,8 +150,54 @@ pub fn route(serving: Serving, situation: Situation) -> Decision {
         let peers = if serving.current.is_empty() { serving.stale } else { serving.current };
         return Peers(peers, Reason::PeersServe);
     }
-    let everybody = situation.unknown.is_empty() && !situation.incomplete;
+    let everybody = situation.unknown.intersection(owner).is_empty() && !situation.incomplete;
     if everybody { Home(Reason::NobodyServes) } else { Unavailable(Reason::Unknown) }
+}
+
+// === impl Situation ===
+
+impl Situation<'_> {
+    /// Home's trust domain. Whatever of home's its servers say, stand in for or store is the same; to that of any other
+    /// domain nothing of it applies.
+    fn domain(&self) -> ServerSet {
+        let known = self.domains.iter().find(|domain| domain.contains(self.home)).copied();
+        let elsewhere = self.domains.iter().copied().fold(ServerSet::EMPTY, ServerSet::union);
+        known.unwrap_or_else(|| self.all.without(elsewhere))
+    }
+
+    /// The trust domain in which the resource lives that a request is for, of which all that is asked is listed by these
+    /// servers; all servers if it lives nowhere.
+    ///
+    /// Domains share no storage: a thing of the same name is another one in each, and a request that went now here and
+    /// now there would read in one and write in the other. So a resource is home's domain's if anybody there lists it,
+    /// in whatever version, well or not; else that of the first domain within the caller's reach. Whether somebody is
+    /// healthy does not matter, and who was never heard may be the one whose resource it is.
+    fn owner(&self, listed: ServerSet) -> Result<ServerSet, Decision> {
+        if self.domains.len() < 2 {
+            return Ok(self.all);
+        }
+        let (home, having) = (self.domain(), self.having.union(listed));
+        if having.is_empty() {
+            return Ok(self.all);
+        }
+        if !having.intersection(home).is_empty() {
+            return Ok(home);
+        }
+        let unheard = |domain: ServerSet| !domain.intersection(self.unheard).is_empty();
+        if self.incomplete || unheard(home) {
+            return Err(Decision::Unavailable(Reason::Unknown));
+        }
+        let others = self.domains.iter().copied().filter(|domain| *domain != home);
+        for domain in others.filter(|domain| !domain.intersection(self.reach).is_empty()) {
+            if !having.intersection(domain).is_empty() {
+                return Ok(domain);
+            }
+            if unheard(domain) {
+                return Err(Decision::Unavailable(Reason::Unknown));
+            }
+        }
+        if listed.is_empty() { Ok(self.all) } else { Err(Decision::Forbidden(Reason::OtherDomain)) }
+    }
 }
 
 // === impl Reason ===
@@ -134,6 +216,8 @@ impl Reason {
             Self::NobodyServes => "nobody-serves",
             Self::Unknown => "unknown",
             Self::ProxiedHomeUnavailable => "proxied-home-unavailable",
+            Self::OtherDomain => "other-trust-domain",
+            Self::HomeOfOtherDomain => "home-of-other-trust-domain",
         }
     }
 
@@ -155,6 +239,12 @@ impl Reason {
             }
             Self::ProxiedHomeUnavailable => {
                 "a peer sent it on already and home is not healthy; it goes no further"
+            }
+            Self::OtherDomain => {
+                "only servers of other trust domains list it, and the caller is nobody there (see identityMap)"
+            }
+            Self::HomeOfOtherDomain => {
+                "home is of another trust domain than the caller, who is nobody there (see identityMap)"
             }
         }
     }

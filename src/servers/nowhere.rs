@@ -18,6 +18,11 @@ pub(crate) fn server(name: &str) -> Arc<Server> {
 
 /// The same at an address.
 pub(crate) fn server_at(name: &str, host: &str) -> Arc<Server> {
+    server_of(name, host, "default")
+}
+
+/// The same in a trust domain.
+pub(crate) fn server_of(name: &str, host: &str, trust_domain: &str) -> Arc<Server> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let tls = Arc::new(tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth());
@@ -31,5 +36,6 @@ pub(crate) fn server_at(name: &str, host: &str) -> Arc<Server> {
     let upgrades = Upgrades::new(&target, upgrade, &pool::Settings::default(), &observer).unwrap();
     let pools = Pools { identity: pool(), token: pool(), unproven: pool(), own: pool(), upgrades };
     let health = Arc::new(Health::default());
-    Arc::new(Server::new(name.into(), target.authority(), UserHeaders::default(), health, pools))
+    let headers = UserHeaders::default();
+    Arc::new(Server::new(name.into(), target.authority(), trust_domain.into(), headers, health, pools))
 }

@@ -31,7 +31,11 @@ pub const MAX_SERVERS: usize = 64;
 
 /// All API servers, sorted by name. The position of a server is its number in a [`ServerSet`].
 #[derive(Clone, Debug, Default)]
-pub struct Fleet(Arc<[Arc<Server>]>);
+pub struct Fleet {
+    servers: Arc<[Arc<Server>]>,
+    /// Those of each trust domain, in the order of their first.
+    domains: Arc<[ServerSet]>,
+}
 
 /// A set of servers of one [`Fleet`].
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -61,32 +65,57 @@ impl Fleet {
     pub fn new(mut servers: Vec<Arc<Server>>) -> Self {
         assert!(servers.len() <= MAX_SERVERS, "at most {MAX_SERVERS} API servers");
         servers.sort_by(|a, b| a.name.cmp(&b.name));
-        Self(servers.into())
+        let mut domains: Vec<(&str, ServerSet)> = Vec::new();
+        for (index, server) in servers.iter().enumerate() {
+            match domains.iter_mut().find(|(name, _)| *name == &*server.trust_domain) {
+                Some((_, domain)) => domain.insert(index),
+                None => domains.push((&server.trust_domain, ServerSet::one(index))),
+            }
+        }
+        let domains = domains.into_iter().map(|(_, domain)| domain).collect();
+        Self { servers: servers.into(), domains }
+    }
+
+    /// The servers of each trust domain, in the order of their first.
+    pub fn domains(&self) -> &[ServerSet] {
+        &self.domains
+    }
+
+    /// The servers of the trust domain with this name.
+    pub fn in_domain(&self, name: &str) -> ServerSet {
+        let is_it = |domain: &&ServerSet| domain.iter().any(|index| &*self.get(index).trust_domain == name);
+        self.domains.iter().find(is_it).copied().unwrap_or_default()
+    }
+
+    /// The servers that share a trust domain with this one, itself among them.
+    pub fn domain_of(&self, index: usize) -> ServerSet {
+        let domain = self.domains.iter().find(|domain| domain.contains(index));
+        domain.copied().unwrap_or_else(|| ServerSet::one(index))
     }
 
     /// The server with this number.
     pub fn get(&self, index: usize) -> &Arc<Server> {
-        &self.0[index]
+        &self.servers[index]
     }
 
     /// Every server, by number.
     pub fn iter(&self) -> std::slice::Iter<'_, Arc<Server>> {
-        self.0.iter()
+        self.servers.iter()
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.servers.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.servers.is_empty()
     }
 
     /// The number of the server with this name.
     pub fn position(&self, name: &str) -> Option<usize> {
-        self.0.binary_search_by(|server| server.name.as_ref().cmp(name)).ok()
+        self.servers.binary_search_by(|server| server.name.as_ref().cmp(name)).ok()
     }
 
     /// The number of this very server, and not of another one that has its name.
@@ -108,20 +137,24 @@ impl Fleet {
     ///
     /// Where less than half of those that we have contact with are healthy, what ejected the others is more likely
     /// our own trouble, or everybody's, and the healthy ones could not carry the rest's load: so whoever is there
-    /// and only said that it is not ready, or had failures, counts as healthy.
+    /// and only said that it is not ready, or had failures, counts as healthy. That is so for each trust domain, for the
+    /// servers of another one do not carry its load.
     pub fn healthy(&self) -> ServerSet {
-        asked_first(self.iter().map(|server| server.health.rank()))
+        let of = |domain: &ServerSet| {
+            asked_first(domain.iter().map(|index| (index, self.get(index).health.rank())))
+        };
+        self.domains.iter().map(of).fold(ServerSet::EMPTY, ServerSet::union)
     }
 
     /// Whether this one is asked first; see [`Fleet::healthy`].
     pub fn is_healthy(&self, index: usize) -> bool {
-        self.0[index].health.rank() == Rank::Well || self.healthy().contains(index)
+        self.get(index).health.rank() == Rank::Well || self.healthy().contains(index)
     }
 }
 
-fn asked_first(ranks: impl Iterator<Item = Rank>) -> ServerSet {
+fn asked_first(ranks: impl Iterator<Item = (usize, Rank)>) -> ServerSet {
     let (mut well, mut spared, mut there) = (ServerSet::EMPTY, ServerSet::EMPTY, 0);
-    for (index, rank) in ranks.enumerate() {
+    for (index, rank) in ranks {
         there += usize::from(rank != Rank::Away);
         match rank {
             Rank::Well => well.insert(index),
@@ -247,7 +280,10 @@ impl Drop for InFlight {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
+    use crate::servers::{health::Word, nowhere::server_of};
 
     #[test]
     fn the_last_servers_are_never_all_ejected() {
@@ -267,9 +303,39 @@ mod tests {
             (&[Well, There, Spared], &[0, 2]),
             (&[], &[]),
         ] {
-            let found = asked_first(ranks.iter().copied());
+            let found = asked_first(ranks.iter().copied().enumerate());
             assert_eq!(found.iter().collect::<Vec<_>>(), first, "{ranks:?}");
         }
+    }
+
+    #[test]
+    fn a_domain_is_found_by_its_name_and_by_any_of_its_servers() {
+        let server = |name: &str, domain: &str| server_of(name, "192.0.2.1", domain);
+        let fleet = Fleet::new(vec![server("c", "x"), server("b", "y"), server("a", "x"), server("d", "z")]);
+        let set = |numbers: &[usize]| numbers.iter().copied().collect::<ServerSet>();
+        assert_eq!(fleet.domains(), [set(&[0, 2]), set(&[1]), set(&[3])]);
+        assert_eq!((fleet.domain_of(2), fleet.in_domain("x")), (set(&[0, 2]), set(&[0, 2])));
+        assert_eq!((fleet.domain_of(3), fleet.in_domain("w")), (set(&[3]), ServerSet::EMPTY));
+    }
+
+    #[test]
+    fn i13_the_servers_of_another_domain_do_not_carry_its_load() {
+        let fleet = |domain: &str| {
+            let servers = ["a", "b", "c"].map(|name| server_of(name, "192.0.2.1", domain));
+            let alone = server_of("d", "192.0.2.1", "d");
+            for server in servers.iter().chain([&alone]) {
+                server.health.contact();
+                server.health.fetched(Ok(()));
+                server.health.heard(Word::Ready, Instant::now());
+                assert_eq!(server.health.rank(), Rank::Well);
+            }
+            alone.health.heard(Word::NotReady, Instant::now());
+            alone.health.heard(Word::NotReady, Instant::now());
+            assert_eq!(alone.health.rank(), Rank::Spared);
+            Fleet::new(servers.into_iter().chain([alone]).collect())
+        };
+        assert!(!fleet("d").is_healthy(3), "three others are");
+        assert!(fleet("x").is_healthy(3), "it is the only one of its domain");
     }
 
     #[test]

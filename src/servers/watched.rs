@@ -25,8 +25,8 @@ pub type Name = (String, String);
 /// Revisions are resource versions as numbers: servers with one storage count alike.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Custom {
-    /// Two servers for which this is equal have one storage: it is the UID of the APIService `v1.`, which every
-    /// storage has its own of, or else of the first APIService by name.
+    /// Two servers for which this is equal have one storage: it is their trust domain, and the UID of the APIService
+    /// `v1.`, which every storage has its own of, or else of the first APIService by name.
     pub storage: Option<String>,
     /// Each custom resource definition, by group and plural name, with its revision; [`u64::MAX`] if that is no number.
     pub crds: BTreeMap<Name, u64>,

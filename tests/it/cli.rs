@@ -197,3 +197,63 @@ fn certs_writes_files_that_config_check_accepts() {
     let (code, stdout, stderr) = run(&arguments);
     assert_eq!(code, 0, "{stdout}{stderr}");
 }
+
+#[test]
+fn config_check_warns_of_a_cache_directory_that_cannot_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    PKI.write(folder.path(), false).unwrap();
+    let mut flags = sidecar_flags(folder.path(), "https://127.0.0.1:1");
+    flags.splice(0..1, ["config".to_owned(), "check".to_owned()]);
+    let cache = folder.path().join("cache");
+    let check = |directory: &str| {
+        let flag = format!("--discovery-cache-dir={directory}");
+        run(&flags.iter().map(String::as_str).chain([flag.as_str()]).collect::<Vec<_>>())
+    };
+    let (code, out, error) = check("/proc/cache");
+    assert_eq!((code, out.as_str()), (0, "ok\n"), "{error}");
+    assert!(error.contains("warning: discoveryCacheDir: /proc/cache: cannot be written"), "{error}");
+    let (code, _, error) = check(cache.to_str().unwrap());
+    assert!(code == 0 && !error.contains("discoveryCacheDir"), "{error}");
+    assert!(!cache.exists(), "a check makes nothing");
+    let (code, _, error) = check("");
+    assert_eq!(code, 64);
+    assert!(error.contains("--discovery-cache-dir: is empty; it takes the path of a directory"), "{error}");
+}
+
+#[test]
+fn a_fault_names_key_line_what_is_there_and_what_is_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("proxy.yaml");
+    for (yaml, sentence) in [
+        ("securePort: abc", "securePort (proxy.yaml:1): \"abc\" is no port from 0 to 65535"),
+        (
+            "securePort: [1]",
+            "securePort: line 1: a list is there; one value is wanted, as in `securePort: value`",
+        ),
+        (
+            "bindAddress: {a: b}",
+            "bindAddress: line 1: a mapping is there; a list is wanted, as in `bindAddress: [value, value]`",
+        ),
+        (
+            "apiServers: {a: b}",
+            "apiServers: line 1: a mapping is there; a list of mappings is wanted, as in `apiServers: [{name: …, url: …}]`",
+        ),
+        (
+            "staleAfter: 30",
+            "staleAfter (proxy.yaml:1): \"30\" is no duration such as 30s, 1m30s or 500ms: it has no unit; 30 seconds are 30s",
+        ),
+        ("staleAfter: 1d", "the longest unit is h, and a day has 24h"),
+        ("staleAfter: 5 minutes", "units are h, m, s, ms, us and ns"),
+        (
+            "forgetAfter: 1ms",
+            "forgetAfter (proxy.yaml:1): 1ms is shorter than the time after which a server is stale (--stale-after, 30s); it can be that to 8760h",
+        ),
+        ("- a", "a mapping such as `securePort: 6443`"),
+    ] {
+        std::fs::write(&file, yaml).unwrap();
+        let (code, _, error) = run(&["config", "check", "--config", file.to_str().unwrap()]);
+        let error = error.replace(&format!("{}/", folder.path().display()), "");
+        assert_eq!(code, 64, "{yaml}");
+        assert!(error.contains(sentence), "{yaml}: {error}");
+    }
+}

@@ -1,6 +1,7 @@
 //! The configuration as an operator meets it: flags, variables, files, and what is said about mistakes.
 
 mod anew;
+mod domains;
 mod refused;
 
 use std::collections::HashMap;

@@ -2,21 +2,26 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod admin;
+mod admin_page;
 mod cache;
 mod census;
 mod chains;
 mod cli;
+mod completions;
 mod config;
 mod connections;
 mod discovery;
+mod domains;
 mod drain;
 mod embedded;
+mod explain;
 mod failures;
 mod freshness;
 mod ghosts;
 mod health;
 mod hostile;
 mod identity;
+mod inspect;
 #[path = "../kit/kit.rs"]
 mod kit;
 mod limits;
@@ -31,6 +36,7 @@ mod reload;
 mod routing;
 mod secrets;
 mod skips;
+mod start_check;
 mod streaming;
 mod tls;
 mod upgrades;

@@ -17,7 +17,7 @@ use crate::kit::{Cluster, PKI, Proxy, ProxyBuilder, until};
 use crate::tls::{BOTH, Speaker};
 
 /// Looks at its files all the time.
-fn attentive(proxy: ProxyBuilder) -> ProxyBuilder {
+pub(crate) fn attentive(proxy: ProxyBuilder) -> ProxyBuilder {
     proxy.file("reloadCheckInterval", "20ms")
 }
 
@@ -54,7 +54,7 @@ async fn until_shown(proxy: &Proxy, pair: &Credential) {
 }
 
 /// Changes the configuration file, whose keys are one a line.
-fn set(proxy: &Proxy, key: &str, value: &str) {
+pub(crate) fn set(proxy: &Proxy, key: &str, value: &str) {
     let file = proxy.file("proxy.yaml");
     let text = fs::read_to_string(&file).unwrap();
     let others: String =
@@ -67,6 +67,6 @@ async fn reloads(proxy: &Proxy, result: &str) -> f64 {
     proxy.metric("kube_peer_proxy_config_reloads_total", &[&format!("result=\"{result}\"")]).await
 }
 
-async fn until_reloads(proxy: &Proxy, result: &str, wanted: f64) {
+pub(crate) async fn until_reloads(proxy: &Proxy, result: &str, wanted: f64) {
     until(result, async || (reloads(proxy, result).await == wanted).then_some(())).await;
 }

@@ -94,7 +94,7 @@ impl Stub {
         Self { address, task }
     }
 
-    /// What a 1.36 answers to discovery, version and health, and that what the proxy would watch may not be watched;
+    /// What a 1.36 answers to discovery, version and health, and that what the proxy would watch or read is not for it;
     /// `None` for everything else.
     pub fn as_136(path: &str) -> Option<Response<Body>> {
         let (document, content_type) = match path {
@@ -102,7 +102,7 @@ impl Stub {
             "/apis" => (Recorded::V1_36.apis(), V2.1),
             "/version" => (Recorded::V1_36.version(), "application/json"),
             "/readyz" => return Some(Response::new(body::full("ok"))),
-            path if is_watched_by_us(path) => {
+            path if is_watched_by_us(path) || path.ends_with("/extension-apiserver-authentication") => {
                 let refusal = Response::builder().status(StatusCode::FORBIDDEN);
                 return Some(refusal.body(body::full("not here")).unwrap());
             }

@@ -3,7 +3,7 @@
 use crate::config::Change as Setting;
 
 /// Settings that can change while we run, by their keys in the file. All others take a restart.
-const RELOADABLE: [&str; 30] = [
+const RELOADABLE: [&str; 32] = [
     "tlsCertFile",
     "tlsPrivateKeyFile",
     "tlsMinVersion",
@@ -17,6 +17,8 @@ const RELOADABLE: [&str; 30] = [
     "requestheaderGroupHeaders",
     "requestheaderExtraHeadersPrefix",
     "trustedProxyCidrs",
+    "trustDomain",
+    "identityMap",
     "allowSharedIdentity",
     "apiServers",
     "home",
@@ -37,7 +39,7 @@ const RELOADABLE: [&str; 30] = [
 ];
 
 /// The same for what belongs to one API server.
-const RELOADABLE_OF_A_SERVER: [&str; 9] = [
+const RELOADABLE_OF_A_SERVER: [&str; 10] = [
     "url",
     "serverName",
     "caFile",
@@ -47,11 +49,13 @@ const RELOADABLE_OF_A_SERVER: [&str; 9] = [
     "requestheaderUidHeaders",
     "requestheaderGroupHeaders",
     "requestheaderExtraHeadersPrefix",
+    "trustDomain",
 ];
 
 /// Whether it makes another fleet, or another home in it.
 pub(super) fn is_about_servers(change: &Setting) -> bool {
-    const OF_THE_FLEET: [&str; 3] = ["apiServers", "home", "homePreference"];
+    // The trust domain of the callers is that of a front's homes.
+    const OF_THE_FLEET: [&str; 4] = ["apiServers", "home", "homePreference", "trustDomain"];
     match change.server {
         // New certificates are for the servers that there are.
         Some(_) => !matches!(change.key.as_str(), "caFile" | "proxyClientCertFile" | "proxyClientKeyFile"),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::document::Document;
 use crate::{
     api::{
         discovery::{GroupDiscoveryList, ResourceDiscovery, VersionDiscovery},
@@ -62,9 +63,29 @@ struct Verbs([ServerSet; VERBS.len()]);
 // === impl Serving ===
 
 impl Serving {
+    /// What documents, each of the server with that number, say of one request; and which servers list its resource in
+    /// whatever version.
+    pub fn of<'a>(
+        documents: impl Iterator<Item = (usize, &'a Document)>,
+        info: &RequestInfo<'_>,
+    ) -> (Self, ServerSet) {
+        let mut index = Index::default();
+        for (server, document) in documents {
+            index.add(server, &document.api.list);
+            index.add(server, &document.apis.list);
+        }
+        (index.serving(info), index.having(info.group, info.resource))
+    }
+
     /// Everybody who lists it.
     pub fn listed(self) -> ServerSet {
         self.current.union(self.stale)
+    }
+
+    /// The same of some servers.
+    #[must_use]
+    pub fn among(self, some: ServerSet) -> Self {
+        Self { current: self.current.intersection(some), stale: self.stale.intersection(some) }
     }
 
     /// The same without some servers, unless nobody would be left.
@@ -110,6 +131,16 @@ impl Index {
             current: listed.without(version.stale),
             stale: listed.intersection(version.stale).union(version.hollow),
         }
+    }
+
+    /// Servers that list the resource in any version, with whatever verbs, subresources and scope.
+    pub(super) fn having(&self, group: &str, resource: &str) -> ServerSet {
+        let versions = self.groups.get(group).into_iter().flat_map(HashMap::values);
+        let having = |version: &Version| {
+            let listed = version.resources.get(resource).map(|it| it.namespaced.union(it.cluster));
+            listed.unwrap_or_default().union(version.hollow)
+        };
+        versions.map(having).fold(ServerSet::EMPTY, ServerSet::union)
     }
 }
 

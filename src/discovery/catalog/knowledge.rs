@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     document::Document,
     ghosts::{self, Gone},
@@ -9,7 +11,8 @@ use super::{
 use crate::servers::watched::Custom;
 
 /// How far what we know of a server may be trusted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Freshness {
     /// Never heard since start, or reconnected after a loss and not fetched yet.
     #[default]

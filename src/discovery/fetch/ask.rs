@@ -1,19 +1,15 @@
 //! One question, and its answer within bounds.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt as _;
 
-use super::{FetchError, Fetcher};
+use super::{FetchError, Fetcher, Origin};
 use crate::{
     body::{self, Body},
     limits,
-    servers::{OwnRequestError, Server, pool::SendErrorKind},
 };
 
 /// What is longer is parsed on a blocking thread: tens of milliseconds with thousands of CRDs.
@@ -23,7 +19,7 @@ impl Fetcher {
     /// `GET` of a path.
     pub(super) async fn ask(
         &self,
-        server: &Arc<Server>,
+        server: &impl Origin,
         path: &str,
         accept: Option<&'static str>,
         etag: Option<&HeaderValue>,
@@ -38,24 +34,13 @@ impl Fetcher {
         if let Some(etag) = etag {
             headers.insert(header::IF_NONE_MATCH, etag.clone());
         }
-        server.send_as(&self.user, request).await.map_err(|error| {
-            let text = error.to_string();
-            match error {
-                OwnRequestError::Send(error) if error.kind == SendErrorKind::Tls => {
-                    FetchError::Untrusted { path: path.to_owned(), error: text }
-                }
-                OwnRequestError::Send(error) if error.kind == SendErrorKind::Unanswered => {
-                    FetchError::Silence { path: path.to_owned(), error: text }
-                }
-                _ => no_answer(text),
-            }
-        })
+        server.send(&self.user, request).await
     }
 
     /// The JSON of one unaggregated list below a tree.
     pub(super) async fn list(
         &self,
-        server: &Arc<Server>,
+        server: &impl Origin,
         path: &str,
         budget: &Budget,
     ) -> Result<Bytes, FetchError> {

@@ -16,7 +16,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::StatusCode;
 
 use super::{
-    FetchError, Fetcher,
+    FetchError, Fetcher, Origin,
     ask::{Budget, digest},
     share,
     tree::{Beside, Read},
@@ -28,7 +28,6 @@ use crate::{
     },
     discovery::catalog::{Document, Form, Part},
     limits,
-    servers::Server,
 };
 
 /// A group-version that is listed.
@@ -53,7 +52,7 @@ impl Fetcher {
     /// Reads the lists that `root` names.
     pub(super) async fn plain(
         &self,
-        server: &Arc<Server>,
+        server: &impl Origin,
         tree: Tree,
         root: Bytes,
         known: Option<&Arc<Document>>,
@@ -67,7 +66,7 @@ impl Fetcher {
         if count > limit {
             return Err(FetchError::TooMany { path: path.to_owned(), count, limit });
         }
-        let at_once = if server.health.speaks_http2() { limits::LISTS_AT_ONCE } else { 1 };
+        let at_once = if server.speaks_http2() { limits::LISTS_AT_ONCE } else { 1 };
         let versions = known.map(|known| share::by_name(&known.part(tree).list)).unwrap_or_default();
         let mut found = stream::iter(listed)
             .map(|listed| {
@@ -110,7 +109,7 @@ impl Fetcher {
     /// Reads one list; `known` is what was known of it.
     async fn version_of(
         &self,
-        server: &Arc<Server>,
+        server: &impl Origin,
         budget: &Budget,
         known: Known,
     ) -> Result<Known, FetchError> {
@@ -137,7 +136,7 @@ impl Fetcher {
                 Ok(Known { version: None, ..known })
             }
             Err(error) if !known.listed.group.is_empty() && is_of_an_extension(&error) => {
-                tracing::debug!(server = %server.name, %error, "a group-version is stale");
+                tracing::debug!(server = server.name(), %error, "a group-version is stale");
                 let version = known.version.map(stale).unwrap_or_else(|| unheard(&known.listed.version));
                 Ok(Known { version: Some(version), failed: Some(error), ..known })
             }

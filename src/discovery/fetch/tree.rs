@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 
 use super::{
-    FetchError, Fetcher,
+    FetchError, Fetcher, Origin,
     ask::{collect, digest, good},
     share,
 };
@@ -19,7 +19,6 @@ use crate::{
     },
     discovery::catalog::{Document, Form, Forms, Lists, Part},
     limits,
-    servers::Server,
 };
 
 /// `/api` or `/apis` as it was answered.
@@ -54,7 +53,7 @@ impl Fetcher {
     /// Asks for all forms at once; the type of the answer says which one came.
     pub(super) async fn root(
         &self,
-        server: &Arc<Server>,
+        server: &impl Origin,
         tree: Tree,
         known: Option<&Arc<Document>>,
     ) -> Result<Root, FetchError> {
@@ -97,7 +96,7 @@ impl Fetcher {
     /// The rest of the tree; `None` if it is what is known.
     pub(super) async fn whole(
         &self,
-        server: &Arc<Server>,
+        server: &impl Origin,
         tree: Tree,
         root: Root,
         known: Option<&Arc<Document>>,
@@ -116,7 +115,7 @@ impl Fetcher {
     }
 
     /// Whether discovery can be had in CBOR; `None` if the server did not say. Only servers of the newest form can.
-    pub(super) async fn offers_cbor(&self, server: &Arc<Server>, forms: Forms) -> Option<bool> {
+    pub(super) async fn offers_cbor(&self, server: &impl Origin, forms: Forms) -> Option<bool> {
         const PATH: &str = "/api";
         const CBOR: &str = "application/cbor";
         if forms.api != Form::V2 {

@@ -19,7 +19,7 @@ pub(super) async fn publish(
     loop {
         let custom = {
             let (definitions, services) = (definitions.borrow_and_update(), services.borrow_and_update());
-            custom(&definitions, &services)
+            of_domain(custom(&definitions, &services), &server.trust_domain)
         };
         server.watched.set_custom(custom);
         let changed = tokio::select! {
@@ -32,6 +32,13 @@ pub(super) async fn publish(
             return;
         }
     }
+}
+
+/// Clusters that came out of one backup have the same UIDs, and have lived apart since. What is known of a storage is
+/// known in one trust domain.
+fn of_domain(mut custom: Custom, trust_domain: &str) -> Custom {
+    custom.storage = custom.storage.map(|uid| format!("{trust_domain}/{uid}"));
+    custom
 }
 
 /// See [`Custom`].

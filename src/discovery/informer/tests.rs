@@ -23,7 +23,7 @@ use crate::{
     limits,
     servers::{
         health::Word,
-        nowhere::server,
+        nowhere::{server, server_of},
         watched::{ApiService, Maker},
     },
 };
@@ -439,7 +439,8 @@ async fn informers_that_are_no_more_leave_a_board_that_proves_nothing_and_a_time
     let (services_tx, services) = watch::channel(Arc::new(seen(&[])));
     tasks.spawn(custom::publish(Arc::clone(&server), definitions.clone(), services.clone()));
     tasks.spawn(mode::keep(Arc::clone(&server), definitions, services));
-    server.watched.custom_changes().wait_for(|custom| custom.synced).await.unwrap();
+    let mut changes = server.watched.custom_changes();
+    changes.wait_for(|custom| custom.synced).await.unwrap();
     server.watched.mode_changes().wait_for(|mode| *mode == Mode::Watch).await.unwrap();
     // As if it had panicked.
     drop(definitions_tx);
@@ -447,6 +448,21 @@ async fn informers_that_are_no_more_leave_a_board_that_proves_nothing_and_a_time
     assert!(!server.watched.custom().synced);
     assert_eq!(server.watched.mode(), Mode::Interval);
     drop(services_tx);
+}
+
+#[tokio::test]
+async fn i13_a_storage_is_one_of_its_trust_domain_whatever_backup_it_came_from() {
+    let mut storages = Vec::new();
+    for domain in ["a", "b"] {
+        let server = server_of("a", "192.0.2.1", domain);
+        let mut tasks = JoinSet::new();
+        let (_definitions, definitions) = watch::channel(Arc::new(seen(&[])));
+        let (_services, services) = watch::channel(Arc::new(seen(&[("v1.", service("core", "1", None))])));
+        tasks.spawn(custom::publish(Arc::clone(&server), definitions, services));
+        let mut changes = server.watched.custom_changes();
+        storages.push(changes.wait_for(|custom| custom.synced).await.unwrap().storage.clone());
+    }
+    assert_eq!(storages, [Some("a/core".to_owned()), Some("b/core".to_owned())]);
 }
 
 fn lease(name: &str, holder: &str, renewed: i32) -> Lease {

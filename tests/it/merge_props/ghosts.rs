@@ -276,7 +276,12 @@ impl World {
             healthy: (0..SERVERS).filter(|server| self.there[*server]).collect(),
             fresh: with(&|known| known.freshness() == Freshness::Fresh),
             unknown: with(&|known| known.freshness() == Freshness::Unknown).without(gone),
+            unheard: with(&|known| known.document.is_none()),
             incomplete: false,
+            denied: ServerSet::EMPTY,
+            having: ServerSet::EMPTY,
+            domains: &[],
+            reach: all,
         };
         route(serving, situation)
     }

@@ -47,6 +47,8 @@ const AGES: [Spec; 3] = [
     Spec::new("middle", V1_32).flags(&["--etcd-prefix=/middle"]),
     Spec::new("old", V1_20).flags(&["--etcd-prefix=/old"]),
 ];
+/// Of two clusters, each with its own of everything.
+const APART: [Spec; 2] = [Spec::new("a", V1_35), Spec::new("b", V1_36).flags(&[UID])];
 /// For tests that kill: what only 1.36 serves, two of them serve.
 const MORTALS: [Spec; 3] = [
     Spec::new("old", V1_35).flags(&[UID]),
@@ -117,6 +119,16 @@ pub(super) async fn native() -> Result<Fleet, String> {
     static CELL: OnceCell<Cluster> = OnceCell::const_new();
     let (cluster, binaries) = started(&CELL, "native", &NATIVE).await?;
     Ok(Fleet { cluster, binaries, _guard: MACHINE.read().await })
+}
+
+/// A 1.35 and a 1.36 with a PKI and an etcd of its own each.
+pub(super) async fn apart() -> Result<(Fleet, Fleet), String> {
+    static CELLS: [OnceCell<Cluster>; 2] = [OnceCell::const_new(), OnceCell::const_new()];
+    let [of_a, of_b] = &APART;
+    let (a, binaries) = started(&CELLS[0], "apart-a", std::slice::from_ref(of_a)).await?;
+    let (b, _) = started(&CELLS[1], "apart-b", std::slice::from_ref(of_b)).await?;
+    let of = async |cluster| Fleet { cluster, binaries, _guard: MACHINE.read().await };
+    Ok((of(a).await, of(b).await))
 }
 
 /// 1.36, 1.32 and 1.20, each with objects of its own.

@@ -133,3 +133,22 @@ async fn a_file_with_a_fault_is_refused_whole_with_key_and_line() {
     until_reloads(&proxy, "failed", 2.0).await;
     assert_eq!(admin.get(POLICIES).await.status, 200);
 }
+
+#[tokio::test]
+async fn the_line_of_a_reload_names_the_settings_and_files_that_changed() {
+    let logs = Capture::start("info", LogFormat::Json);
+    let (_cluster, proxy) = two().await;
+    set(&proxy, "reroute", "off");
+    set(&proxy, "requestTimeout", "20s");
+    let line = until("both are told", async || {
+        let text = logs.text();
+        let mut lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines.find(|line| {
+            let has = |field: &str, word: &str| line[field].as_str().is_some_and(|text| text.contains(word));
+            has("message", "has changed and is in use") && has("keys", "requestTimeout")
+        })
+    })
+    .await;
+    assert!(line["files"].as_str().is_some_and(|files| files.ends_with(".yaml")), "{line}");
+    assert!(!line["keys"].as_str().unwrap().contains("merge"), "{line}");
+}

@@ -2,8 +2,8 @@
 //!
 //! - `KPP_KUBE_APISERVERS`, `KPP_KUBECTLS`: `1.36=/path,1.35=/path`; `KPP_ETCD`, `KPP_KUBELET` (that of
 //!   `tests/real/kubelet`): a path.
-//! - `KPP_CLIENTS`: `restmapper=/path,kube-rs=/path,python=/folder`, what `tests/real/fetch` makes of the clients below
-//!   `tests/real`.
+//! - `KPP_CLIENTS`: `restmapper=/path,kube-rs=/path,python=/folder,kubeadm=/path`, what `tests/real/fetch` makes of the
+//!   clients below `tests/real`.
 //! - or `KUBEBUILDER_ASSETS`: folders as setup-envtest makes them, separated by commas, each with
 //!   `kube-apiserver`, `etcd` and `kubectl`; versions are asked of the programs.
 

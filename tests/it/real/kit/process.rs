@@ -43,6 +43,11 @@ impl Process {
         Ok(Self(answer.recv().expect("the spawner answers")?))
     }
 
+    /// Of the process, and of its group.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Sends a signal to the whole group: `TERM`, `KILL`, `STOP`, `CONT`.
     pub(crate) fn signal(&self, signal: &str) {
         let group = format!("-{}", self.0.id());
