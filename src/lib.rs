@@ -75,8 +75,8 @@
 //! app         the one place where everything is wired; main and the tests both call it
 //! config      flags, environment and file become one checked configuration
 //! ops         access · admin · metrics · readiness · telemetry
-//! proxy       listener · admit · caller · route · forward · authorize · headers · home · upgrade · policy
-//! discovery   catalog · refresh · fetch · merge · order · render · serve · openapi
+//! proxy       listener · admit · caller · domains · route · forward · authorize · headers · home · upgrade · policy
+//! discovery   catalog · skew · refresh · fetch · merge · order · render · serve · openapi
 //! servers     source · health · pool · pick
 //! tls         server · client · certificate
 //! api         gvr · request info · discovery types and encodings · media types · Status · users: no I/O, no clock
@@ -113,8 +113,10 @@
 //! - **I10** Nobody reads a merged document whom home would refuse to read `/apis`.
 //! - **I11** No address that a request names is ever dialled, and redirects are never followed.
 //! - **I12** Secrets never reach a log, a metric, a cache key or an admin page.
-//! - **I13** A caller's identity or token goes only to servers of the trust domain that authenticated it. In another he
-//!   is whom `identityMap` makes of him, or nobody ([`proxy::domains`]).
+//! - **I13** A caller's identity or token goes only to servers of the trust domain that authenticated it. Elsewhere he
+//!   is what `identityMap` makes of him and nothing else, or nobody: a 403 that says so. Tokens, anonymous callers and
+//!   `Impersonate-*` never cross. Each resource lives in one domain, home's if any server there lists it, and nobody of
+//!   another stands in for home ([`proxy::domains`], [`proxy::route`]).
 
 pub mod api;
 pub mod app;
