@@ -230,8 +230,17 @@ async fn i13_explained_for_whoever_is_named() {
     let two = Two::start().await;
     let proxy = two.proxy().start().await;
     let asked = async |caller: &str| proxy.debug(&format!("explain?path={POLICIES}&verb=list{caller}")).await;
-    let (nobody, jane) = (asked("").await, asked("&user=jane&groups=ops,dev").await);
-    assert_eq!((&nobody["goes"], &nobody["reason"]), (&json!("nowhere (403)"), &json!("other-trust-domain")));
+    let (anyone, jane) = (asked("").await, asked("&user=jane&groups=ops,dev").await);
+    assert_eq!((&anyone["goes"], &anyone["to"]), (&json!("peer"), &json!(["b"])));
+    let kinds = &anyone["callerUpstream"]["b"];
+    let become_of = |kind: &str| kinds[kind]["as"].as_str();
+    assert_eq!(become_of("certificate"), Some("mapped"));
+    assert_eq!((become_of("token"), become_of("anonymous")), (Some("refused"), Some("refused")));
+    for caller in ["&caller=token", "&caller=anonymous"] {
+        let refused = asked(caller).await;
+        let why = (&refused["goes"], &refused["reason"]);
+        assert_eq!(why, (&json!("nowhere (403)"), &json!("other-trust-domain")), "{caller}");
+    }
     assert_eq!((&jane["goes"], &jane["to"]), (&json!("peer"), &json!(["b"])));
     assert_eq!(asked("&user=mallory").await["goes"], "nowhere (403)");
     let servers = proxy.debug("servers").await;
