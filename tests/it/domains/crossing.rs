@@ -224,18 +224,3 @@ async fn i13_before_home_was_heard_its_things_are_looked_for_nowhere_else() {
     .await;
     assert_eq!(jane.get(POLICIES).await.status, 200);
 }
-
-#[tokio::test]
-async fn i13_explained_for_whoever_is_named() {
-    let two = Two::start().await;
-    let proxy = two.proxy().start().await;
-    let asked = async |caller: &str| proxy.debug(&format!("explain?path={POLICIES}&verb=list{caller}")).await;
-    let (nobody, jane) = (asked("").await, asked("&user=jane&groups=ops,dev").await);
-    assert_eq!((&nobody["goes"], &nobody["reason"]), (&json!("nowhere (403)"), &json!("other-trust-domain")));
-    assert_eq!((&jane["goes"], &jane["to"]), (&json!("peer"), &json!(["b"])));
-    assert_eq!(asked("&user=mallory").await["goes"], "nowhere (403)");
-    let servers = proxy.debug("servers").await;
-    let domains: Vec<_> =
-        servers["servers"].as_array().unwrap().iter().map(|it| &it["trustDomain"]).collect();
-    assert_eq!(domains, ["a", "b"]);
-}
