@@ -619,6 +619,9 @@ pub const TRUST_PAUSE: Duration = Duration::from_secs(1);
 /// Names that are spelled out in a warning; of more, the number is told.
 pub const MAX_TRUST_NAMES: usize = 8;
 
+/// Characters of such a name that are shown.
+pub const MAX_TRUST_NAME_CHARACTERS: usize = 128;
+
 /// Bytes of a configuration file or of a PEM file; a bigger one is refused unread.
 pub const MAX_CONFIG_FILE_BYTES: u64 = MIB as u64;
 

@@ -308,6 +308,9 @@ impl Proxy {
         exchange: &Exchange,
         catalog: &Catalog,
     ) -> Situation<'_> {
+        // Before one trust domain nobody asks whose a resource is.
+        let several = self.fleet.domains().len() > 1;
+        let read = |read: &dyn Fn() -> ServerSet| if several { read() } else { ServerSet::EMPTY };
         Situation {
             is_resource: Catalog::speaks_of(info),
             home_only: is_home_only(path)
@@ -319,10 +322,10 @@ impl Proxy {
             healthy: self.fleet.healthy(),
             fresh: catalog.fresh,
             unknown: catalog.ignorance_of(info),
-            unheard: catalog.unheard(),
+            unheard: read(&|| catalog.unheard()),
             incomplete: !self.is_complete(),
             denied: ServerSet::EMPTY,
-            having: if self.fleet.domains().len() > 1 { catalog.having(info) } else { ServerSet::EMPTY },
+            having: read(&|| catalog.having(info)),
             domains: self.fleet.domains(),
             reach: self.reach(exchange),
         }

@@ -85,6 +85,7 @@ pub(super) enum Usual {
 /// How a proxy before certain servers would decide, apart from what they serve.
 struct Settings {
     home: Option<usize>,
+    homes: ServerSet,
     reroute: Reroute,
     merge: bool,
     /// By number.
@@ -192,6 +193,7 @@ async fn of_servers(mut targets: Vec<Target>, look: &LookArgs, asked: &Asked) ->
         generation: None,
         healthy: heard,
         home: settings.home,
+        homes: settings.homes,
         reroute: settings.reroute,
         merge: settings.merge,
         serving: &|info| serving(info).0,
@@ -220,6 +222,7 @@ impl Settings {
     fn of(look: &LookArgs, targets: &[Target]) -> Result<Self, config::Invalid> {
         let usual = Self {
             home: (targets.len() == 1).then_some(0),
+            homes: (0..targets.len()).collect(),
             reroute: Reroute::On,
             merge: true,
             user_headers: vec![UserHeaders::default(); targets.len()],
@@ -236,12 +239,15 @@ impl Settings {
         let of = |target: &Target| config.servers.iter().find(|server| server.name == target.name);
         let headers = |target| of(target).map(|server| server.headers.clone()).unwrap_or_default();
         let domain = |target| of(target).map_or(&config.trust_domain, |server| &server.trust_domain);
+        let trust_domains: Vec<_> = targets.iter().map(|target| Arc::clone(domain(target))).collect();
+        let of_home = |number: &usize| &*trust_domains[*number] == config.home_domain();
         Ok(Self {
             home,
+            homes: usual.homes.iter().filter(of_home).collect(),
             reroute: config.reroute,
             merge: config.discovery.merge,
             user_headers: targets.iter().map(headers).collect(),
-            trust_domains: targets.iter().map(|target| Arc::clone(domain(target))).collect(),
+            trust_domains,
             domains: Domains { callers: Arc::clone(&config.trust_domain), rules: config.identity_map },
         })
     }

@@ -67,6 +67,14 @@ pub enum OutOfReach {
     Impersonates,
 }
 
+/// As whom a caller that we know gets into a trust domain.
+enum Admitted<'a> {
+    /// It is his own.
+    Himself(&'a Arc<UserInfo>),
+    /// As what the rule makes of him.
+    By(&'a Rule, &'a UserInfo),
+}
+
 /// Where something is to be sent, and from where.
 struct Crossing<'a> {
     why: OutOfReach,
@@ -90,6 +98,21 @@ impl Domains {
         home: &str,
         there: &str,
     ) -> Result<Option<Arc<UserInfo>>, OutOfReach> {
+        let admitted = self.admitted(caller, impersonates, home, there)?;
+        Ok(admitted.map(|admitted| match admitted {
+            Admitted::Himself(user) => Arc::clone(user),
+            Admitted::By(rule, user) => Arc::new(rule.become_of(user)),
+        }))
+    }
+
+    /// The same, without making anybody of him: every request asks it of every trust domain.
+    fn admitted<'a>(
+        &'a self,
+        caller: &'a Caller,
+        impersonates: impl FnOnce() -> bool,
+        home: &str,
+        there: &str,
+    ) -> Result<Option<Admitted<'a>>, OutOfReach> {
         let Some(user) = caller.stamped() else {
             return match caller {
                 _ if there == home => Ok(None),
@@ -98,14 +121,18 @@ impl Domains {
             };
         };
         if there == &*self.callers {
-            return Ok(Some(Arc::clone(user)));
+            return Ok(Some(Admitted::Himself(user)));
         }
         if impersonates() {
             return Err(OutOfReach::Impersonates);
         }
-        let mut rules = self.rules.iter().filter(|rule| &*rule.trust_domain == there);
-        let rule = rules.find(|rule| rule.is_for(user)).ok_or(OutOfReach::NoRule)?;
-        Ok(Some(Arc::new(rule.become_of(user))))
+        let rule = self.rules_of(there).find(|rule| rule.is_for(user)).ok_or(OutOfReach::NoRule)?;
+        Ok(Some(Admitted::By(rule, user)))
+    }
+
+    /// Those that count in a trust domain, in their order.
+    pub(super) fn rules_of(&self, there: &str) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().filter(move |rule| &*rule.trust_domain == there)
     }
 }
 
@@ -151,33 +178,36 @@ impl Proxy {
         exchange: &Exchange,
         server: &Server,
     ) -> Result<Option<Arc<UserInfo>>, Status> {
-        self.try_presented(exchange, server)
-            .map_err(|crossing| Status::forbidden(format!("API server {}: {crossing}", server.name)))
+        let home = &*self.fleet.get(exchange.home).trust_domain;
+        let domains = &exchange.policy.domains;
+        let impersonates = || exchange.impersonates();
+        domains.presented(&exchange.caller, impersonates, home, &server.trust_domain).map_err(|why| {
+            let crossing = self.crossing(exchange, server, why);
+            Status::forbidden(format!("API server {}: {crossing}", server.name))
+        })
     }
 
-    fn try_presented<'a>(
-        &'a self,
-        exchange: &'a Exchange,
-        server: &'a Server,
-    ) -> Result<Option<Arc<UserInfo>>, Crossing<'a>> {
+    fn crossing<'a>(&'a self, exchange: &'a Exchange, server: &'a Server, why: OutOfReach) -> Crossing<'a> {
         let (home, there) = (&*self.fleet.get(exchange.home).trust_domain, &*server.trust_domain);
-        let caller = &exchange.caller;
-        let domains = &exchange.policy.domains;
-        domains.presented(caller, || exchange.impersonates(), home, there).map_err(|why| Crossing {
-            why,
-            caller,
-            home,
-            there,
-        })
+        Crossing { why, caller: &exchange.caller, home, there }
+    }
+
+    /// See [`Domains::admitted`].
+    fn admitted<'a>(
+        &self,
+        exchange: &'a Exchange,
+        server: &Server,
+    ) -> Result<Option<Admitted<'a>>, OutOfReach> {
+        let home = &*self.fleet.get(exchange.home).trust_domain;
+        let impersonates = || exchange.impersonates();
+        exchange.policy.domains.admitted(&exchange.caller, impersonates, home, &server.trust_domain)
     }
 
     /// The servers to which something of the caller's may go.
     pub(super) fn reach(&self, exchange: &Exchange) -> ServerSet {
         let may = |domain: &&ServerSet| {
-            domain
-                .iter()
-                .next()
-                .is_some_and(|first| self.try_presented(exchange, self.fleet.get(first)).is_ok())
+            let first = domain.iter().next();
+            first.is_some_and(|first| self.admitted(exchange, self.fleet.get(first)).is_ok())
         };
         self.fleet.domains().iter().filter(may).copied().fold(ServerSet::EMPTY, ServerSet::union)
     }
@@ -186,7 +216,8 @@ impl Proxy {
     pub(super) fn out_of_reach(&self, exchange: &Exchange, what: &str, serving: ServerSet) -> Status {
         let crossing = |number: usize| {
             let server = self.fleet.get(number);
-            self.try_presented(exchange, server).err().map(|crossing| (server, crossing))
+            let why = self.admitted(exchange, server).err()?;
+            Some((server, self.crossing(exchange, server, why)))
         };
         if let Some((server, crossing)) = crossing(exchange.home) {
             return Status::forbidden(format!("{what}: home is API server {}; {crossing}", server.name));

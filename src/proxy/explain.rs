@@ -61,6 +61,8 @@ pub struct View<'a> {
     pub healthy: ServerSet,
     /// The home of every request; none: each connection has its own.
     pub home: Option<usize>,
+    /// Those that can be home.
+    pub homes: ServerSet,
     /// Whether requests are sent on.
     pub reroute: Reroute,
     /// Whether discovery is merged.
@@ -157,14 +159,16 @@ pub fn of_proxy(proxy: &Proxy, asked: &Asked) -> Result<Value, String> {
         user_headers: server.user_headers.clone(),
         trust_domain: Arc::clone(&server.trust_domain),
     });
+    let (home, homes) = match proxy.home {
+        Home::Sidecar(home) => (Some(home), ServerSet::one(home)),
+        Home::Front(_, among) => (None, among),
+    };
     let view = View {
         servers: servers.collect(),
         generation: Some(catalog.generation),
         healthy: proxy.fleet.healthy(),
-        home: match proxy.home {
-            Home::Sidecar(home) => Some(home),
-            Home::Front(..) => None,
-        },
+        home,
+        homes,
         reroute: settings.reroute,
         merge: settings.merge,
         serving: &|info| catalog.serving(info),
@@ -246,6 +250,7 @@ pub fn check(asked: &Asked) -> Result<(), String> {
         generation: None,
         healthy: ServerSet::EMPTY,
         home: None,
+        homes: ServerSet::EMPTY,
         reroute: Reroute::On,
         merge: false,
         serving: &|_| Serving::default(),
@@ -304,8 +309,8 @@ pub fn explain(view: &View<'_>, asked: &Asked) -> Result<Value, String> {
     match home {
         Some(home) => append(&mut answer, question.with_home(view, home)?),
         None => {
-            let homes = view.servers.iter().enumerate().map(|(home, server)| {
-                let mut one = json!({ "home": &*server.name });
+            let homes = view.homes.iter().map(|home| {
+                let mut one = json!({ "home": &*view.servers[home].name });
                 append(&mut one, question.with_home(view, home)?);
                 Ok(one)
             });
@@ -352,16 +357,19 @@ impl View<'_> {
 impl Question<'_> {
     /// Where it goes from there, and who the caller is there.
     fn with_home(&self, view: &View<'_>, home: usize) -> Result<Value, String> {
+        let dry_run = view.reroute == Reroute::DryRun;
         let (goes, to, reason) = match (view.decide)(self.info, self.path, home, self.caller) {
             Decision::Home(reason) => ("home", ServerSet::one(home), reason),
-            Decision::Peers(_, reason) if view.reroute == Reroute::DryRun => {
+            Decision::Peers(_, reason) | Decision::Forbidden(reason @ Reason::OtherDomain) if dry_run => {
                 ("home (dry-run)", ServerSet::one(home), reason)
             }
             Decision::Peers(peers, reason) => ("peer", peers, reason),
             Decision::Unavailable(reason) => ("nowhere (503)", ServerSet::EMPTY, reason),
             Decision::Forbidden(reason) => ("nowhere (403)", ServerSet::EMPTY, reason),
         };
-        let merged = if view.merge { merged(self.method, self.path) } else { None };
+        // Nobody reads it who is nobody to home, which would be asked.
+        let merges = view.merge && reason != Reason::HomeOfOtherDomain;
+        let merged = if merges { merged(self.method, self.path) } else { None };
         let (goes, to, reason, because) = match merged {
             Some(because) => ("here", ServerSet::EMPTY, "merged-document", because),
             None => (goes, to, reason.as_str(), reason.explain()),

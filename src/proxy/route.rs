@@ -23,7 +23,7 @@ pub struct Situation<'a> {
     pub fresh: ServerSet,
     /// Servers of which we do not know what they serve now.
     pub unknown: ServerSet,
-    /// Servers that never said what they serve.
+    /// Servers that never said what they serve. Read where there are several trust domains.
     pub unheard: ServerSet,
     /// There may be servers of home's trust domain that nobody has named to us yet.
     pub incomplete: bool,

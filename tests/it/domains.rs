@@ -3,6 +3,7 @@
 mod anew;
 mod crossing;
 mod discovery;
+mod explained;
 mod home;
 
 use std::net::SocketAddr;

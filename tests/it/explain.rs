@@ -13,7 +13,7 @@ pub const PLUGIN: &str = env!("CARGO_BIN_EXE_kubectl-peers");
 const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies";
 
 /// Exit code, standard output, standard error.
-async fn run(program: &str, kubeconfig: Option<&Path>, arguments: &[&str]) -> (i32, String, String) {
+pub async fn run(program: &str, kubeconfig: Option<&Path>, arguments: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(program);
     command.args(arguments).env_clear().kill_on_drop(true);
     if let Some(kubeconfig) = kubeconfig {

@@ -85,10 +85,11 @@ fn unguarded(filter: &IdentityFilter, theirs: &FrontProxies, found: &mut Vec<Dif
     for (what, names) in
         [(Part::Username, &theirs.username), (Part::Uid, &theirs.uid), (Part::Group, &theirs.group)]
     {
-        let open = names.iter().filter(|name| !filter.removes(name));
+        let open = names.iter().filter(|name| !filter.removes(name)).take(limits::MAX_TRUST_NAMES);
         found.extend(open.map(|header| Difference::Unguarded { what, header: header.clone() }));
     }
     let open = theirs.extra_prefixes.iter().filter(|prefix| !filter.removes_all(prefix));
+    let open = open.take(limits::MAX_TRUST_NAMES);
     found.extend(open.map(|header| Difference::Unguarded { what: Part::Extra, header: header.clone() }));
 }
 
@@ -166,12 +167,15 @@ impl fmt::Display for Difference {
                      sides"
                 )
             }
-            Self::Unguarded { what, header } => write!(
-                f,
-                "it believes us {what} from {header} too, which clients may send through us: anybody can claim to be \
-                 somebody else; add {header} to this server's {}, or take it away there",
-                what.key()
-            ),
+            Self::Unguarded { what, header } => {
+                let header = shown(header);
+                write!(
+                    f,
+                    "it believes us {what} from {header} too, which clients may send through us: anybody can claim to \
+                     be somebody else; add {header} to this server's {}, or take it away there",
+                    what.key()
+                )
+            }
             Self::OnlyOurs { cas } => write!(
                 f,
                 "our --client-ca-file believes CAs that it does not: {}; whom they name is let in through us and not by \
@@ -189,11 +193,24 @@ impl fmt::Display for Difference {
 }
 
 fn listed(names: &[String]) -> String {
-    let shown = names.iter().take(limits::MAX_TRUST_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let shown = names.iter().take(limits::MAX_TRUST_NAMES).map(|name| shown(name));
+    let shown = shown.collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(limits::MAX_TRUST_NAMES) {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
+}
+
+/// A name as the server tells it, which is not to write lines of its own into the log.
+fn shown(name: &str) -> String {
+    let mut characters = name.chars();
+    let begins = characters.by_ref().take(limits::MAX_TRUST_NAME_CHARACTERS);
+    let mut shown: String =
+        begins.map(|one| if one.is_control() { char::REPLACEMENT_CHARACTER } else { one }).collect();
+    if characters.next().is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 // === impl Part ===

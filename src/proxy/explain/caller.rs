@@ -60,9 +60,15 @@ pub(super) fn upstream(
     let anonymous = json!({ "class": class(Class::Unproven), "as": "anonymous" });
     let refused = |why: OutOfReach| json!({ "as": "refused", "because": why.as_str() });
     let Some(caller) = caller else {
-        let mapped = json!({ "class": class(Class::Identity), "as": "mapped" });
+        let certificate = if there == &*view.domains.callers {
+            certificate
+        } else if view.domains.rules_of(there).next().is_some() {
+            json!({ "class": class(Class::Identity), "as": "mapped" })
+        } else {
+            refused(OutOfReach::NoRule)
+        };
         return Ok(json!({
-            "certificate": if there == &*view.domains.callers { certificate } else { mapped },
+            "certificate": certificate,
             "token": presented(&Caller::Token).map_or_else(refused, |_| token),
             "anonymous": presented(&Caller::Anonymous).map_or_else(refused, |_| anonymous),
         }));

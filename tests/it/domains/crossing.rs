@@ -224,27 +224,3 @@ async fn i13_before_home_was_heard_its_things_are_looked_for_nowhere_else() {
     .await;
     assert_eq!(jane.get(POLICIES).await.status, 200);
 }
-
-#[tokio::test]
-async fn i13_explained_for_whoever_is_named() {
-    let two = Two::start().await;
-    let proxy = two.proxy().start().await;
-    let asked = async |caller: &str| proxy.debug(&format!("explain?path={POLICIES}&verb=list{caller}")).await;
-    let (anyone, jane) = (asked("").await, asked("&user=jane&groups=ops,dev").await);
-    assert_eq!((&anyone["goes"], &anyone["to"]), (&json!("peer"), &json!(["b"])));
-    let kinds = &anyone["callerUpstream"]["b"];
-    let become_of = |kind: &str| kinds[kind]["as"].as_str();
-    assert_eq!(become_of("certificate"), Some("mapped"));
-    assert_eq!((become_of("token"), become_of("anonymous")), (Some("refused"), Some("refused")));
-    for caller in ["&caller=token", "&caller=anonymous"] {
-        let refused = asked(caller).await;
-        let why = (&refused["goes"], &refused["reason"]);
-        assert_eq!(why, (&json!("nowhere (403)"), &json!("other-trust-domain")), "{caller}");
-    }
-    assert_eq!((&jane["goes"], &jane["to"]), (&json!("peer"), &json!(["b"])));
-    assert_eq!(asked("&user=mallory").await["goes"], "nowhere (403)");
-    let servers = proxy.debug("servers").await;
-    let domains: Vec<_> =
-        servers["servers"].as_array().unwrap().iter().map(|it| &it["trustDomain"]).collect();
-    assert_eq!(domains, ["a", "b"]);
-}

@@ -173,3 +173,19 @@ fn of_many_names_some_are_spelled_out() {
     let text = Difference::OnlyOurs { cas: names }.to_string();
     assert!(text.contains("name-7 and 1 more"), "{text}");
 }
+
+#[test]
+fn a_server_cannot_fill_the_log_nor_write_lines_of_its_own_into_it() {
+    let long = format!("x\n2026 ERROR forged\u{1b}[2J{}", "y".repeat(1 << 12));
+    let found = after(|published| {
+        let front = front(published);
+        front.allowed_names = vec![long.clone()];
+        front.username = vec![long.clone(); 1000];
+        front.group = vec![long.clone(); 1000];
+    });
+    assert!(found.len() < 8 * limits::MAX_TRUST_NAMES, "{}", found.len());
+    for difference in found.iter().map(ToString::to_string) {
+        assert!(!difference.contains(char::is_control), "{:?}", difference.chars().take(80));
+        assert!(difference.len() < 4096, "{}", difference.len());
+    }
+}
