@@ -105,10 +105,13 @@ impl View {
     }
 }
 
+/// What came of comparing the servers of a catalog.
+type Kept = (Weak<Catalog>, Arc<Skew>);
+
 /// Servers side by side, kept for as long as the catalog stays: with thousands of custom resources it takes a while to
 /// compare them, and each page that somebody has open asks every other second.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Compared(Arc<Mutex<Option<(Weak<Catalog>, Arc<Skew>)>>>);
+pub(super) struct Compared(Arc<Mutex<Option<Kept>>>);
 
 // === impl Compared ===
 
@@ -166,4 +169,21 @@ fn columns(catalog: &Catalog, metrics: &Metrics) -> impl Iterator<Item = Column>
 
 fn since(server: &Server, metrics: &Metrics) -> Option<f64> {
     metrics.discovery.since_last_sync(&server.name).map(|since| since.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{discovery::catalog::Book, servers::source::Fleet};
+
+    #[test]
+    fn a_catalog_is_compared_once_and_another_one_anew() {
+        let (compared, metrics) = (Compared::default(), Metrics::default());
+        let catalog = || Book::new(Fleet::default()).catalog();
+        let (one, other) = (catalog(), catalog());
+        let first = compared.of(&one, &metrics);
+        assert!(Arc::ptr_eq(&first, &compared.of(&one, &metrics)));
+        assert!(Arc::ptr_eq(&first, &compared.clone().of(&one, &metrics)));
+        assert!(!Arc::ptr_eq(&first, &compared.of(&other, &metrics)));
+    }
 }
