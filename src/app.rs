@@ -183,7 +183,7 @@ impl App {
         let reload = Reload::new(loaded, Arc::clone(&proxy), tls, keeper, census);
         let reloader = reload.reloader();
         background.spawn(reload.run());
-        let pages = Admin { proxy: Arc::clone(&proxy), readiness: readiness.clone(), exposition };
+        let pages = Admin::new(Arc::clone(&proxy), readiness.clone(), exposition);
         let admin = listeners.admin.local_addr()?;
         background.spawn(pages.clone().run(listeners.admin, Pages::All));
         if let Some(socket) = listeners.metrics {

@@ -82,8 +82,8 @@
 //! api         gvr · request info · discovery types and encodings · media types · Status · users: no I/O, no clock
 //! ```
 //!
-//! Below all of them: [`batched`], [`body`], [`descriptors`], [`drain`], [`limits`], [`metrics`], [`redact`],
-//! [`mod@version`]. Beside the
+//! Below all of them: [`batched`], [`body`], [`descriptors`], [`drain`], [`limits`], [`metrics`], [`printable`],
+//! [`redact`], [`mod@version`]. Beside the
 //! house, using only what is pure: [`pki`] and [`embedded`], the API server in memory that the demo and the tests share.
 //!
 //! # Invariants
@@ -132,6 +132,7 @@ pub mod limits;
 pub mod metrics;
 pub mod ops;
 pub mod pki;
+pub mod printable;
 pub mod proxy;
 pub mod redact;
 pub mod servers;

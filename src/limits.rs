@@ -130,6 +130,10 @@ pub const RATE_SECONDS: usize = 10;
 /// Seconds for which they show that one by one.
 pub const RATE_HISTORY: usize = 60;
 
+/// Admin pages that are written at the same time; others wait. Each may take a CPU for a while, and clients that hang up
+/// do not end what is begun.
+pub const MAX_ADMIN_PAGES: usize = 2;
+
 /// Lines of a table on the status page. What it leaves out `/debug/discovery/diff` has.
 pub const MAX_PAGE_LINES: usize = 1_000;
 

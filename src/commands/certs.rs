@@ -4,7 +4,7 @@ mod kubeconfig;
 
 use std::io::Write;
 use std::net::IpAddr;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::lchown;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
@@ -84,7 +84,8 @@ pub fn run(args: &CertsArgs, out: &mut impl Write) -> anyhow::Result<()> {
     }
     if let Some(Owner { user, group }) = args.owner {
         for path in made.iter().map(|file| args.dir.join(&file.name)) {
-            chown(&path, Some(user), group)
+            // Whoever may write in the folder could have put links there.
+            lchown(&path, Some(user), group)
                 .with_context(|| format!("cannot give {} to user {user}", path.display()))?;
         }
     }

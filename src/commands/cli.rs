@@ -5,7 +5,7 @@ use std::{fmt, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 use super::{certs, completions, config, demo, explain, healthz, inspect, man, serve};
-use crate::{config::Invalid, version};
+use crate::{config::Invalid, printable::clean_lines, version};
 
 /// Bad usage or configuration, as BSD's `sysexits.h` has it.
 pub const EX_USAGE: u8 = 64;
@@ -82,7 +82,8 @@ pub(super) fn run<A: Parser>(name: &str, act: impl FnOnce(A) -> anyhow::Result<(
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{name}: {error:#}");
+            // Some of it others said: servers, plugins, files.
+            eprintln!("{name}: {}", clean_lines(&format!("{error:#}")));
             let usage = error.is::<Invalid>() || error.is::<Usage>();
             ExitCode::from(if usage { EX_USAGE } else { 1 })
         }

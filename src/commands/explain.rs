@@ -101,9 +101,10 @@ struct Settings {
 /// [`Usage`] if there is no such path or verb, and whatever keeps servers or the proxy from being asked.
 pub(super) fn run(args: &ExplainArgs, usual: Usual, out: &mut impl Write) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let answer = runtime.block_on(args.answer(usual))?;
-    // Not waiting for a name for which nobody answers.
+    let answer = runtime.block_on(args.answer(usual));
+    // Not waiting for a name for which nobody answers, nor for a credential plugin that hangs.
     runtime.shutdown_background();
+    let answer = answer?;
     let text = match args.output {
         Output::Text => text::render(&answer),
         Output::Json => format!("{answer:#}\n"),

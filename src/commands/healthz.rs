@@ -62,6 +62,8 @@ pub fn run(args: &HealthzArgs, out: &mut impl Write) -> anyhow::Result<()> {
         };
         tokio::time::timeout(WITHIN, asking).await
     });
+    // Not waiting for a name for which nobody answers.
+    runtime.shutdown_background();
     let (status, text) = asked
         .with_context(|| format!("{whom}: no answer to {path} within {WITHIN:?}"))?
         .with_context(|| format!("{whom} cannot be asked for {path}"))?;

@@ -1,6 +1,12 @@
 //! `kubectl peers …`: the commands that look at a control plane, as a plugin of kubectl.
 
-use std::{env, ffi::OsString, path::Path, process::ExitCode};
+use std::{
+    env,
+    ffi::OsString,
+    io::{self, Write as _},
+    path::Path,
+    process::ExitCode,
+};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -36,7 +42,8 @@ pub fn main() -> ExitCode {
     let called = words.next().unwrap_or_default();
     if Path::new(&called).file_name().is_some_and(|name| name == COMPLETER) {
         let words: Vec<String> = words.map(|word: OsString| word.to_string_lossy().into_owned()).collect();
-        print!("{}", complete::candidates(Arguments::command(), &words));
+        // A shell that no longer listens misses nothing.
+        let _ = write!(io::stdout(), "{}", complete::candidates(Arguments::command(), &words));
         return ExitCode::SUCCESS;
     }
     cli::run("kubectl peers", |arguments: Arguments| match arguments.command {

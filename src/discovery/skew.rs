@@ -7,7 +7,7 @@
 //! {
 //!   "servers": [{
 //!     "name": "a", "address": "https://10.0.0.1:6443", "version": "v1.36.3", "freshness": "fresh",
-//!     "known": true, "ageSeconds": 0.2, "etags": {"/api": "\"9F…\"", "/apis": "\"C2…\""}, "error": null
+//!     "known": true, "staleGroupVersions": [], "ageSeconds": 0.2, "etags": {"/api": "\"9F…\"", "/apis": "\"C2…\""}, "error": null
 //!   }],
 //!   "incomplete": false,
 //!   "summary": {
@@ -48,7 +48,7 @@ mod tests;
 pub struct Skew {
     /// The servers in the order in which they were given.
     pub servers: Vec<ServerSeen>,
-    /// A server is unknown or stale, or one could not list a group-version of which another lists resources.
+    /// A server is unknown or stale, or lists a group-version as stale.
     pub incomplete: bool,
     /// How much there is, and how much of it differs.
     pub summary: Summary,
@@ -71,6 +71,8 @@ pub struct ServerSeen {
     pub freshness: Freshness,
     /// Whether it is known what it serves; set by [`Skew::of`].
     pub known: bool,
+    /// Group-versions that it lists as stale: what it says of them may be old, or nothing. Set by [`Skew::of`].
+    pub stale_group_versions: Vec<String>,
     /// How old what is known of it is, in seconds.
     pub age_seconds: Option<f64>,
     /// The `ETag`s of its documents, `/api` and `/apis`, quotes included.
@@ -182,7 +184,7 @@ pub enum Aspect {
 pub struct Diff {
     /// Their names.
     pub servers: [Arc<str>; 2],
-    /// One of them is unknown or stale, or could not list a group-version that the other has.
+    /// One of them is unknown or stale, or lists a group-version as stale.
     pub incomplete: bool,
     /// By name, what only this one serves; both are always there.
     pub only_in: BTreeMap<Arc<str>, Vec<Row>>,
@@ -205,6 +207,15 @@ impl Skew {
     }
 }
 
+// === impl ServerSeen ===
+
+impl ServerSeen {
+    /// Whether it might serve something else than what is known of it.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        !self.known || self.freshness != Freshness::Fresh || !self.stale_group_versions.is_empty()
+    }
+}
+
 // === impl Row ===
 
 impl Row {
@@ -224,6 +235,17 @@ impl Row {
     #[must_use]
     pub fn state(&self, server: &str) -> State {
         self.cells.get(server).map_or(State::Unknown, |cell| cell.state)
+    }
+
+    /// The verbs that another server has and this cell's has not, in alphabetical order.
+    #[must_use]
+    pub fn lacking(&self, cell: &Cell) -> Vec<&str> {
+        let others = self.cells.values().flat_map(|other| &other.verbs);
+        let mut verbs: Vec<&str> = others.map(String::as_str).collect();
+        verbs.sort_unstable();
+        verbs.dedup();
+        verbs.retain(|verb| cell.verbs.iter().all(|own| own != verb));
+        verbs
     }
 }
 

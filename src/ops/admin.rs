@@ -25,20 +25,22 @@ use super::{metrics, readiness::Readiness};
 use crate::{
     limits,
     metrics::ConnectionsNow,
-    proxy::{InUse, Proxy},
+    proxy::{InUse, Proxy, explain::Asked},
     servers::Class,
 };
 
 mod debug;
+mod desk;
 mod html;
 mod page;
 mod query;
 mod reply;
 mod view;
 
+use desk::Desk;
 use query::Query;
 use reply::{Reply, json, sentence, text, with_type};
-use view::View;
+use view::{Compared, View};
 
 /// What the pages show.
 #[derive(Clone)]
@@ -49,6 +51,8 @@ pub struct Admin {
     pub readiness: Readiness,
     /// For `/metrics`.
     pub exposition: metrics::Exposition,
+    desk: Desk,
+    compared: Compared,
 }
 
 /// Which pages a listener shows.
@@ -67,6 +71,11 @@ type Refusal = (StatusCode, String);
 const INDEX: &str = include_str!("admin/index.txt");
 
 impl Admin {
+    /// Pages about this proxy.
+    pub fn new(proxy: InUse, readiness: Readiness, exposition: metrics::Exposition) -> Self {
+        Self { proxy, readiness, exposition, desk: Desk::default(), compared: Compared::default() }
+    }
+
     /// Answers until the runtime ends.
     pub async fn run(self, socket: TcpListener, pages: Pages) {
         // The oldest first.
@@ -120,15 +129,15 @@ impl Admin {
         }
     }
 
-    /// Comparing what servers serve takes milliseconds with thousands of CRDs, which no client of the proxy shall wait
-    /// for.
+    /// What servers serve is much to write with thousands of CRDs, and no client of the proxy shall wait for that, nor
+    /// probes and scrapers.
     async fn respond(self, request: Request<()>, pages: Pages) -> Reply {
-        if matches!(request.uri().path(), "/livez" | "/readyz") {
+        if matches!(request.uri().path(), "/livez" | "/readyz" | "/metrics") {
             return self.answer(&request, pages);
         }
-        let answer = tokio::task::spawn_blocking(move || self.answer(&request, pages));
-        let failed = |_| sentence(StatusCode::INTERNAL_SERVER_ERROR, "this page failed; the log says where");
-        answer.await.unwrap_or_else(failed)
+        let desk = self.desk.clone();
+        let failed = || sentence(StatusCode::INTERNAL_SERVER_ERROR, "this page failed; the log says where");
+        desk.write(move || self.answer(&request, pages)).await.unwrap_or_else(failed)
     }
 
     fn answer<B>(&self, request: &Request<B>, pages: Pages) -> Reply {
@@ -165,7 +174,7 @@ impl Admin {
             "/" => {
                 only(&["all"])?;
                 if query::accepts(headers, "text/html") {
-                    page::reply(&View::of(&proxy, &self.readiness, query.is_on("all")))
+                    page::reply(&View::of(&proxy, &self.readiness, &self.compared, query.is_on("all")))
                 } else {
                     text(StatusCode::OK, INDEX)
                 }
@@ -185,12 +194,18 @@ impl Admin {
                 let nothing = || (StatusCode::SERVICE_UNAVAILABLE, "it was never heard yet".to_owned());
                 json(&document.ok_or_else(nothing)?)
             }
-            "/debug/discovery/diff" => diff(&proxy, query, query::wants_json(query, headers).map_err(bad)?)?,
+            "/debug/discovery/diff" => {
+                let as_json = query::wants_json(query, headers).map_err(bad)?;
+                diff(&proxy, &self.compared, query, as_json)?
+            }
             "/debug/decisions" => {
                 only(&[])?;
                 json(&debug::decisions(&proxy.metrics.recent.snapshot()))
             }
-            "/debug/explain" => json(&debug::explain(&proxy, |key| query.get(key)).map_err(bad)?),
+            "/debug/explain" => {
+                only(&Asked::PARAMETERS)?;
+                json(&debug::explain(&proxy, |key| query.get(key)).map_err(bad)?)
+            }
             _ => return Err(nowhere()),
         })
     }
@@ -200,16 +215,21 @@ impl Admin {
 ///
 /// # Errors
 /// What is wrong with the question.
-fn diff(proxy: &Proxy, query: &Query, as_json: bool) -> Result<Reply, Refusal> {
+fn diff(proxy: &Proxy, compared: &Compared, query: &Query, as_json: bool) -> Result<Reply, Refusal> {
     let bad = |why: &str| (StatusCode::BAD_REQUEST, why.to_owned());
     query.only(&["a", "b", "all", "format"]).map_err(|why| bad(&why))?;
-    let mut skew = view::skew(&proxy.book.catalog(), &proxy.metrics);
+    let catalog = proxy.book.catalog();
+    let skew = compared.of(&catalog, &proxy.metrics);
     let all = query.is_on("all");
     let (a, b) = match (query.get("a"), query.get("b")) {
         (Some(a), Some(b)) => (a, b),
         (None, None) if as_json => {
-            skew.rows.retain(|row| all || row.differs);
-            return Ok(json(&serde_json::json!(skew)));
+            return Ok(json(&serde_json::json!({
+                "servers": view::seen(&skew, &catalog, &proxy.metrics),
+                "incomplete": skew.incomplete,
+                "summary": skew.summary,
+                "rows": skew.rows.iter().filter(|row| all || row.differs).collect::<Vec<_>>(),
+            })));
         }
         (None, None) => return Ok(text(StatusCode::OK, &debug::matrix(&skew, all))),
         _ => return Err(bad("name two servers, ?a=NAME&b=NAME, or none")),

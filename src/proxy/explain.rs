@@ -51,6 +51,9 @@ const VERBS: [(&str, Method); 12] = [
     ("options", Method::OPTIONS),
 ];
 
+/// A request, its path decoded, the home to take, and the caller.
+type Decide<'a> = dyn Fn(&RequestInfo<'_>, &str, usize, Option<&Caller>) -> Decision + 'a;
+
 /// What is decided by.
 pub struct View<'a> {
     /// The servers, in the order of their names.
@@ -71,7 +74,7 @@ pub struct View<'a> {
     pub serving: &'a dyn Fn(&RequestInfo<'_>) -> Serving,
     /// Decides a request, its path decoded, with that home, for that caller; without one as for somebody who gets into
     /// every trust domain.
-    pub decide: &'a dyn Fn(&RequestInfo<'_>, &str, usize, Option<&Caller>) -> Decision,
+    pub decide: &'a Decide<'a>,
     /// Who callers are where.
     pub domains: Domains,
 }
@@ -114,6 +117,9 @@ pub struct Asked {
 // === impl Asked ===
 
 impl Asked {
+    /// What [`Self::read`] reads.
+    pub const PARAMETERS: [&str; 6] = ["path", "verb", "home", "user", "groups", "caller"];
+
     /// Reads parameters.
     pub fn read<'a>(parameter: impl Fn(&str) -> Option<&'a str>) -> Self {
         let read = |name| parameter(name).map(str::to_owned);

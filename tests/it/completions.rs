@@ -91,7 +91,7 @@ fn both_programs_say_version_and_commit() {
         version.trim().strip_prefix(&format!("kube-peer-proxy {}", env!("CARGO_PKG_VERSION"))).unwrap();
     if let Some(told) = rest.strip_prefix(" (") {
         let (commit, date) =
-            told.trim_end_matches(')').split_once(", ").unwrap_or((told.trim_end_matches(')'), ""));
+            told.trim_end_matches(')').split_once(", ").unwrap_or_else(|| (told.trim_end_matches(')'), ""));
         assert!(commit.len() <= 12 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()), "{version}");
         assert!(date.is_empty() || date.len() == "2026-01-31".len(), "{version}");
     } else {

@@ -86,7 +86,7 @@ async fn the_page_tells_who_the_caller_would_be_upstream() {
     assert_eq!(ask("caller=anonymous").await["class"], "unproven");
     // I4: whoever says that he is nobody is nobody.
     assert_eq!(ask("user=system:anonymous").await["as"], "anonymous");
-    let all = ask("x=y").await;
+    let all = ask("").await;
     assert_eq!(
         [&all["certificate"]["class"], &all["token"]["class"], &all["anonymous"]["class"]],
         ["identity", "token", "unproven"]
@@ -218,9 +218,41 @@ async fn what_is_wrong_with_the_question_is_a_sentence_and_64() {
         (code, error.as_str()),
         (64, "kube-peer-proxy: there is no API server \"x\", but v132, v136\n")
     );
+    let reply = proxy.page("/debug/explain?path=/version&verbs=list").await;
+    assert!(reply.status == 400 && reply.text().contains("no query key \"verbs\""), "{}", reply.text());
     let nobody = run(PROGRAM, None, &["explain", "/version", "--admin=127.0.0.1:1"]).await;
     assert_eq!(nobody.0, 1, "{}", nobody.2);
     assert!(nobody.2.contains("--context") && nobody.2.contains("nobody answers there"), "{}", nobody.2);
+}
+
+#[tokio::test]
+async fn a_credential_plugin_that_hangs_is_not_waited_for_and_what_it_says_no_terminal_obeys() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kubeconfig");
+    let with = |command: &str, argument: &str| {
+        let plugin = json!({
+            "apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never",
+            "command": command, "args": ["-c", argument],
+        });
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "a",
+            "clusters": [{"name": "a", "cluster": {"server": "https://127.0.0.1:1"}}],
+            "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+            "users": [{"name": "a", "user": {"exec": plugin}}],
+        });
+        std::fs::write(&path, config.to_string()).unwrap();
+    };
+    let ask = async |more: &[&str]| {
+        let arguments = [&["explain", "/version", "--context=a"], more].concat();
+        let ended = tokio::time::timeout(crate::kit::DEADLINE, run(PROGRAM, Some(&path), &arguments)).await;
+        ended.expect("it ends")
+    };
+    with("/bin/sh", "exec sleep 60");
+    let (code, _, error) = ask(&["--timeout=300ms", "--home=nobody"]).await;
+    assert!(code == 64 && error.contains("nobody"), "{error}");
+    with("/bin/sh", r"printf 'gone \033[2J' >&2; exit 1");
+    let (code, text, _) = ask(&[]).await;
+    assert!(code == 0 && text.contains("gone \u{fffd}[2J"), "{text:?}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -57,9 +57,9 @@ current-context: kubernetes-admin@kube-peer-proxy
     let folder = file.parent().filter(|folder| *folder != Path::new("")).unwrap_or_else(|| Path::new("."));
     pki::write_all(folder, &[PkiFile::new(name, content, true)], true)?;
     // Root in a container writes for whoever gave it the folder.
-    let (made, owner) = (fs::metadata(file)?, fs::metadata(folder)?);
+    let (made, owner) = (fs::symlink_metadata(file)?, fs::metadata(folder)?);
     if made.uid() != owner.uid() && made.uid() == 0 {
-        chown(file, Some(owner.uid()), Some(owner.gid()))
+        lchown(file, Some(owner.uid()), Some(owner.gid()))
             .with_context(|| format!("giving {} to the owner of its folder", file.display()))?;
     }
     Ok(())

@@ -131,6 +131,13 @@ fn the_files_go_to_their_owner() {
     run(&given, &mut Vec::new()).unwrap();
     let key = std::fs::metadata(dir.path().join("admin.key")).unwrap();
     assert_eq!((key.uid(), key.gid(), key.mode() & 0o777), (user, group, 0o600));
+    // A link that somebody else put there leads nowhere.
+    let elsewhere = tempfile::NamedTempFile::new().unwrap();
+    std::fs::remove_file(dir.path().join("ca.crt")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), dir.path().join("ca.crt")).unwrap();
+    let kept = args(dir.path(), &["--keep", "--owner", &format!("{user}:{group}")]).unwrap();
+    run(&kept, &mut Vec::new()).unwrap();
+    assert_eq!(elsewhere.as_file().metadata().unwrap().uid(), me.uid());
     for wrong in ["root", "1:", ":1", "-1", "1:2:3", ""] {
         assert!(args(dir.path(), &["--owner", wrong]).is_err(), "{wrong:?}");
     }

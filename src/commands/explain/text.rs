@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use crate::printable::clean;
+
 /// The widest line.
 const WIDTH: usize = 80;
 /// Where the text behind a label begins.
@@ -11,6 +13,7 @@ const INDENT: usize = 9;
 
 /// Writes what `/debug/explain` answered.
 pub(super) fn render(answer: &Value) -> String {
+    let answer = &cleaned(answer);
     let mut text = String::new();
     // Writing to a String does not fail.
     let _ = writeln!(text, "{}\n", request(&answer["request"]));
@@ -27,6 +30,16 @@ pub(super) fn render(answer: &Value) -> String {
     }
     servers(&mut text, answer);
     text
+}
+
+/// Names and errors come from elsewhere.
+fn cleaned(value: &Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(clean(text)),
+        Value::Array(items) => items.iter().map(cleaned).collect(),
+        Value::Object(fields) => fields.iter().map(|(key, field)| (clean(key), cleaned(field))).collect(),
+        other => other.clone(),
+    }
 }
 
 /// Homes from which the same becomes of the request, and what that is.
@@ -215,6 +228,17 @@ mod tests {
         assert!(out.lines().skip(1).all(|line| line.starts_with("         word")), "{out}");
         let words = |text: &str| text.split_whitespace().filter(|one| *one == "word").count();
         assert_eq!(words(&out), 60);
+    }
+
+    #[test]
+    fn no_terminal_obeys_what_a_server_is_called_or_complains_of() {
+        let answer = json!({
+            "request": {"isResource": false, "verb": "get", "path": "/\u{1b}[2J"},
+            "goes": "home", "to": ["a\u{9b}"], "because": "b\r", "reason": "c\u{7}", "callerUpstream": {},
+            "servers": [{"name": "a\u{1b}", "freshness": "unknown", "error": "\u{1b}]0;d"}],
+        });
+        let text = render(&answer);
+        assert!(!text.contains(|letter: char| letter.is_control() && letter != '\n'), "{text:?}");
     }
 
     #[test]

@@ -2,10 +2,13 @@
 
 use super::{
     pair,
-    screen::{age, clean, short_etag},
+    screen::{age, short_etag},
     table, verdict,
 };
-use crate::discovery::skew::{Diff, Row, Skew};
+use crate::{
+    discovery::skew::{Diff, Row, Skew},
+    printable::clean,
+};
 
 /// The servers, the rows, and what it comes to.
 pub(super) fn of_skew(skew: &Skew, all: bool) -> String {

@@ -3,10 +3,13 @@
 use comfy_table::{Attribute, Cell as Field, Color};
 
 use super::{
-    screen::{Ink, Screen, clean},
+    screen::{Ink, Screen},
     table, verdict,
 };
-use crate::discovery::skew::{Diff, Row, Skew};
+use crate::{
+    discovery::skew::{Aspect, Cell, Diff, Row, Skew},
+    printable::clean,
+};
 
 /// What only one has, what only the other has, and what both have differently.
 pub(super) fn render(skew: &Skew, diff: &Diff, screen: Screen) -> String {
@@ -50,9 +53,8 @@ fn lines(rows: &[Row], screen: Screen, what: impl Fn(&Row) -> String) -> String 
 
 /// In words, what each of them has that the other has not.
 pub(super) fn differences(row: &Row, diff: &Diff) -> Vec<String> {
-    use crate::discovery::skew::Aspect;
     let cells = || diff.servers.iter().filter_map(|name| Some((clean(name), row.cells.get(name)?)));
-    let said = |what: &str, of: &dyn Fn(&crate::discovery::skew::Cell) -> String| {
+    let said = |what: &str, of: &dyn Fn(&Cell) -> String| {
         let each: Vec<String> = cells().map(|(name, cell)| format!("{} in {name}", of(cell))).collect();
         format!("{what} {}", each.join(", "))
     };
@@ -61,7 +63,7 @@ pub(super) fn differences(row: &Row, diff: &Diff) -> Vec<String> {
         Aspect::Presence => said("presence:", &|cell| cell.state.as_str().to_owned()),
         Aspect::Verbs => {
             let lacks = cells().filter_map(|(name, cell)| {
-                let lacks = table::lacking(row, cell);
+                let lacks = row.lacking(cell);
                 (!lacks.is_empty()).then(|| format!("{name} lacks {}", clean(&lacks.join(", "))))
             });
             lacks.collect::<Vec<_>>().join(", ")

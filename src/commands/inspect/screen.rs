@@ -5,6 +5,8 @@ use std::{
     io::{IsTerminal as _, stdout},
 };
 
+use crate::printable::clean;
+
 /// For a terminal that does not say how wide it is.
 const USUAL: usize = 80;
 /// For a file or a pipe, where nothing is cut and lines are searched.
@@ -82,11 +84,6 @@ impl Screen {
 fn last(lines: &mut [String]) -> &mut String {
     let index = lines.len() - 1;
     &mut lines[index]
-}
-
-/// Text from elsewhere, without what a terminal would obey.
-pub(super) fn clean(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
 }
 
 /// How long ago, for people.

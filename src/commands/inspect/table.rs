@@ -3,12 +3,15 @@
 use comfy_table::{Attribute, Cell as Field, CellAlignment, Color, ContentArrangement, Table};
 
 use super::{
-    screen::{Ink, Screen, age, clean, short_etag},
+    screen::{Ink, Screen, age, short_etag},
     verdict,
 };
-use crate::discovery::{
-    catalog::Freshness,
-    skew::{Aspect, Cell, Row, ServerSeen, Skew, State},
+use crate::{
+    discovery::{
+        catalog::Freshness,
+        skew::{Aspect, Cell, Row, ServerSeen, Skew, State},
+    },
+    printable::clean,
 };
 
 /// The name of a long subresource (`certificatesigningrequests/approval`) and its indentation fit into this.
@@ -219,7 +222,7 @@ pub(super) fn note(row: &Row, cell: &Cell) -> String {
         match aspect {
             Aspect::Presence => {}
             Aspect::Verbs => {
-                let lacks = lacking(row, cell);
+                let lacks = row.lacking(cell);
                 if !lacks.is_empty() {
                     text += &format!(" without {}", clean(&lacks.join(", ")));
                 }
@@ -231,15 +234,6 @@ pub(super) fn note(row: &Row, cell: &Cell) -> String {
         }
     }
     text
-}
-
-/// Verbs that another server has.
-pub(super) fn lacking<'a>(row: &'a Row, cell: &Cell) -> Vec<&'a str> {
-    let mut verbs: Vec<&str> = row.cells.values().flat_map(|cell| &cell.verbs).map(String::as_str).collect();
-    verbs.sort_unstable();
-    verbs.dedup();
-    verbs.retain(|verb| !cell.verbs.iter().any(|own| own == verb));
-    verbs
 }
 
 pub(super) fn sign(state: State) -> &'static str {

@@ -1,11 +1,12 @@
 //! What it comes to, in a sentence or two.
 
-use crate::discovery::{
-    catalog::Freshness,
-    skew::{Diff, ServerSeen, Skew, State},
+use crate::{
+    discovery::{
+        catalog::Freshness,
+        skew::{Diff, ServerSeen, Skew},
+    },
+    printable::clean,
 };
-
-use super::screen::clean;
 
 /// How many group-versions of a server are named before the rest is counted.
 const NAMED: usize = 3;
@@ -60,7 +61,7 @@ pub(super) fn of_diff(skew: &Skew, diff: &Diff) -> String {
         parts.join(", ") + "."
     };
     let servers = skew.servers.iter().filter(|server| diff.servers.contains(&server.name)).cloned().collect();
-    text + &doubts(&Skew { servers, rows: skew.rows.clone(), ..Skew::default() })
+    text + &doubts(&Skew { servers, ..Skew::default() })
 }
 
 /// Why servers are not known, each with its name.
@@ -85,14 +86,9 @@ fn doubts(skew: &Skew) -> String {
             text += &format!(" {name} is not known.");
         } else if server.freshness != Freshness::Fresh {
             text += &format!(" {name} is {}: what it said last counts.", server.freshness.as_str());
-        } else {
-            let unknown = |row: &&crate::discovery::skew::Row| row.state(&server.name) == State::Unknown;
-            let mut versions: Vec<String> =
-                skew.rows.iter().filter(unknown).map(|row| clean(&row.group_version())).collect();
-            versions.dedup();
-            if !versions.is_empty() {
-                text += &format!(" {name} cannot tell what is in {}.", list(&versions));
-            }
+        } else if !server.stale_group_versions.is_empty() {
+            text +=
+                &format!(" {name} cannot tell for sure what is in {}.", list(&server.stale_group_versions));
         }
     }
     text

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, env, net::IpAddr};
 
-use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use url::{Host, Url};
 
 use super::{LookArgs, invalid, target::Target};
@@ -63,17 +63,17 @@ pub(super) async fn targets(args: &LookArgs) -> Result<Vec<Target>, Invalid> {
 fn read(args: &LookArgs) -> Result<Option<Kubeconfig>, Invalid> {
     if let Some(file) = &args.kubeconfig {
         let read = Kubeconfig::read_from(file);
-        return read.map(Some).map_err(|error| invalid("--kubeconfig", sentence(&error)));
+        return read.map(Some).map_err(|error| invalid("--kubeconfig", unread(&error)));
     }
     if env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty()) {
         let read = Kubeconfig::read();
-        return read.map(Some).map_err(|error| invalid("KUBECONFIG", sentence(&error)));
+        return read.map(Some).map_err(|error| invalid("KUBECONFIG", unread(&error)));
     }
     let usual = env::home_dir().map(|home| home.join(".kube").join("config"));
     match usual {
         Some(file) if file.exists() => {
             let read = Kubeconfig::read_from(&file);
-            read.map(Some).map_err(|error| invalid(&file.display().to_string(), sentence(&error)))
+            read.map(Some).map_err(|error| invalid(&file.display().to_string(), unread(&error)))
         }
         _ if env::var_os("KUBERNETES_SERVICE_HOST").is_some() && args.context.is_empty() => Ok(None),
         _ => Err(invalid(
@@ -82,6 +82,14 @@ fn read(args: &LookArgs) -> Result<Option<Kubeconfig>, Invalid> {
              --kubeconfig FILE, --config FILE of a proxy, or --admin HOST:PORT of a proxy that runs",
         )),
     }
+}
+
+/// Why a kubeconfig cannot be read. The parser's own words show the lines around the fault, where keys and tokens may
+/// stand (I12).
+fn unread(error: &KubeconfigError) -> String {
+    let KubeconfigError::Parse(fault) = error else { return sentence(error) };
+    let place = fault.location().map(|place| format!(" (line {}, column {})", place.line(), place.column()));
+    format!("it is no YAML of a kubeconfig{}", place.unwrap_or_default())
 }
 
 /// An error and its causes. Some of that crate's messages have theirs in them already.
@@ -193,6 +201,22 @@ fn server(text: &str) -> Result<(String, Url), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn i12_a_kubeconfig_that_cannot_be_read_is_not_printed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("kubeconfig");
+        for (user, place) in [
+            ("{token: s3cr3t, exec: 5}", "(line 4, column 31)"),
+            ("s3cr3t", "(line 4, column 9)"),
+            ("{token: s3cr3t, x: [}", "(line 4, column "),
+        ] {
+            std::fs::write(&file, format!("apiVersion: v1\nusers:\n- name: a\n  user: {user}\n")).unwrap();
+            let args = LookArgs { kubeconfig: Some(file.clone()), ..LookArgs::default() };
+            let said = read(&args).unwrap_err().to_string();
+            assert!(!said.contains("s3cr3t") && said.contains(place), "{said}");
+        }
+    }
 
     #[test]
     fn a_server_is_a_url_with_or_without_a_name() {

@@ -8,6 +8,7 @@ use std::{
 use tokio::time::{self, Instant};
 
 use super::target::Target;
+use crate::printable::clean;
 
 /// What takes less needs no line.
 const LONG: Duration = Duration::from_secs(1);
@@ -57,5 +58,5 @@ fn line(names: &[&str], seconds: u64, all: usize) -> String {
     if text.chars().count() > MOST {
         text = text.chars().take(MOST).chain(['…']).collect();
     }
-    format!("{} of {all} answered; waiting for {text} ({seconds} s)", all - names.len())
+    format!("{} of {all} answered; waiting for {} ({seconds} s)", all - names.len(), clean(&text))
 }

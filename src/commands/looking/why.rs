@@ -35,6 +35,8 @@ fn plugin(error: &AuthError) -> String {
             let said = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
             format!("{NONE}: its plugin failed ({}): {}", out.status, said.trim())
         }
+        // That error shows the lines around what it stumbled over.
+        AuthError::AuthExecParse(_) => format!("{NONE}: what its plugin printed is no ExecCredential"),
         AuthError::AuthExecStart(error) => format!("{NONE}: its plugin cannot be run: {error}"),
         other => format!("{NONE}: {}", deepest(other)),
     }

@@ -2,8 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Aspect, Diff, Row, ServerSeen, Skew, State, matrix::has_unknown};
-use crate::discovery::catalog::Freshness;
+use super::{Aspect, Diff, Row, ServerSeen, Skew, State};
 
 // === impl Skew ===
 
@@ -39,7 +38,7 @@ impl Skew {
         let mut only_in: BTreeMap<Arc<str>, Vec<Row>> =
             servers.iter().map(|name| (Arc::clone(name), Vec::new())).collect();
         let mut different = Vec::new();
-        let mut incomplete = both.iter().any(|server| !server.known || server.freshness != Freshness::Fresh);
+        let incomplete = both.iter().any(|server| server.is_doubtful());
         for row in &self.rows {
             let cells: BTreeMap<_, _> = row
                 .cells
@@ -58,7 +57,6 @@ impl Skew {
             let kind = first.kind.rsplit(' ').next().unwrap_or_default().to_owned();
             let (owner, scope) = (Arc::clone(owner), first.scope.clone());
             let row = Self::restricted(row, kind, scope, cells);
-            incomplete |= has_unknown(&row);
             if row.differs_in.contains(&Aspect::Presence) {
                 only_in.entry(owner).or_default().push(row);
             } else if row.differs {

@@ -71,6 +71,12 @@ impl Listed {
         }
     }
 
+    /// The group-versions that it lists as stale.
+    pub(super) fn stale(&self) -> Vec<String> {
+        let names = self.stale.iter();
+        names.map(|(group, version)| legacy::group_version(group, version)).collect()
+    }
+
     /// Whether it lists a group-version.
     pub(super) fn has(&self, name: &GroupVersion) -> bool {
         self.versions.contains_key(&name.key())

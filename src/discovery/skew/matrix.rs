@@ -9,7 +9,7 @@ use super::{
     Aspect, Cell, Column, Row, ServerSeen, Skew, State, Summary,
     listed::{GroupVersion, Listed, Names},
 };
-use crate::{api::discovery::legacy, discovery::catalog::Freshness};
+use crate::api::discovery::legacy;
 
 /// A server, and what it lists if that is known.
 type Known = (Arc<str>, Option<Listed>);
@@ -25,7 +25,8 @@ impl Skew {
         for Column { seen, document } in columns {
             let listed = document.map(|document| Listed::of(&document, seen.freshness, &mut names));
             let name = Arc::clone(&seen.name);
-            servers.push(ServerSeen { known: listed.is_some(), ..seen });
+            let stale_group_versions = listed.as_ref().map(Listed::stale).unwrap_or_default();
+            servers.push(ServerSeen { known: listed.is_some(), stale_group_versions, ..seen });
             known.push((name, listed));
         }
         let only = only(&names, &known);
@@ -45,8 +46,7 @@ impl Skew {
             differing: rows.iter().filter(|row| row.differs).count(),
             only,
         };
-        let doubtful = |server: &ServerSeen| !server.known || server.freshness != Freshness::Fresh;
-        let incomplete = servers.iter().any(doubtful) || rows.iter().any(has_unknown);
+        let incomplete = servers.iter().any(ServerSeen::is_doubtful);
         Self { servers, incomplete, summary, rows }
     }
 }
@@ -93,10 +93,6 @@ fn differences(cells: &BTreeMap<Arc<str>, Cell>) -> Vec<Aspect> {
         (Aspect::Kind, differ(|cell| std::slice::from_ref(&cell.kind))),
     ];
     checks.into_iter().filter(|(_, differs)| *differs).map(|(aspect, _)| aspect).collect()
-}
-
-pub(super) fn has_unknown(row: &Row) -> bool {
-    row.cells.values().any(|cell| cell.state == State::Unknown)
 }
 
 /// The group-versions that only one of the known servers lists.

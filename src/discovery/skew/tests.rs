@@ -119,6 +119,21 @@ fn a_stale_group_version_without_resources_is_not_known_and_one_with_them_is_sta
 }
 
 #[test]
+fn what_nobody_can_tell_makes_the_matrix_incomplete_though_it_has_no_row() {
+    let metrics = "metrics.k8s.io/v1beta1";
+    let (hollow, without) = (format!("v1=pods {metrics}!"), "v1=pods");
+    for other in [hollow.as_str(), without] {
+        let skew = Skew::of(vec![fresh("a", &hollow), fresh("b", other)]);
+        assert_eq!(short(&skew), ["v1 pods yy"]);
+        assert!(skew.incomplete && skew.diff("a", "b").unwrap().incomplete, "{other}");
+        assert_eq!(skew.servers[0].stale_group_versions, [metrics]);
+    }
+    // What is said of it may have changed since.
+    let old = format!("{metrics}!=nodes");
+    assert!(Skew::of(vec![fresh("a", &old), fresh("b", &old)]).incomplete);
+}
+
+#[test]
 fn what_a_stale_server_said_last_counts_and_makes_the_matrix_incomplete() {
     let stale = column("b", Some(serving("v1=pods")), Freshness::Stale);
     let skew = Skew::of(vec![fresh("a", "v1=pods,services"), stale]);

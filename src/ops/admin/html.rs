@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Write as _};
 
+use crate::printable::is_obeyed;
+
 /// HTML that is being written.
 #[derive(Debug, Default)]
 pub(super) struct Html(String);
@@ -63,9 +65,7 @@ impl fmt::Write for Escaping<'_> {
                 '>' => self.0.push_str("&gt;"),
                 '"' => self.0.push_str("&quot;"),
                 '\'' => self.0.push_str("&#39;"),
-                // HTML has no way to say these; and what turns the direction of writing could show another name.
-                '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => self.0.push('\u{fffd}'),
-                letter if letter.is_control() && !letter.is_whitespace() => self.0.push('\u{fffd}'),
+                letter if is_obeyed(letter) && !letter.is_whitespace() => self.0.push('\u{fffd}'),
                 letter => self.0.push(letter),
             }
         }

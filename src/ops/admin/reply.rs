@@ -1,8 +1,12 @@
 //! What the pages are answered with.
 
+use std::fmt::Write as _;
+
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::Value;
+
+use crate::printable::is_obeyed;
 
 /// An answer.
 pub(super) type Reply = Response<Full<bytes::Bytes>>;
@@ -14,7 +18,7 @@ pub(super) fn json(value: &Value) -> Reply {
     let mut text = String::new();
     pretty(value, 0, &mut text);
     text.push('\n');
-    with_type(text, "application/json")
+    with_type(harmless(&text), "application/json")
 }
 
 pub(super) fn text(status: StatusCode, body: &str) -> Reply {
@@ -35,6 +39,20 @@ pub(super) fn with_type(body: String, content_type: &'static str) -> Reply {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     reply
+}
+
+/// JSON escapes of what a terminal would obey only half; the other half can stand in strings alone.
+fn harmless(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if is_obeyed(letter) && letter != '\n' {
+            // Writing to a String does not fail.
+            let _ = write!(text, "\\u{:04x}", u32::from(letter));
+        } else {
+            text.push(letter);
+        }
+    }
+    text
 }
 
 /// For terminals: a list of plain values stands in one line where it fits.
@@ -84,6 +102,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn no_terminal_obeys_what_stands_in_json() {
+        let value = json!({"\u{9b}31m": "\u{1b}\u{7f}\u{202e}\n"});
+        let mut text = String::new();
+        pretty(&value, 0, &mut text);
+        let text = harmless(&text);
+        assert_eq!(text, "{\n  \"\\u009b31m\": \"\\u001b\\u007f\\u202e\\n\"\n}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+    }
 
     #[test]
     fn lists_of_plain_values_stand_in_one_line_where_they_fit() {

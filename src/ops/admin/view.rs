@@ -1,6 +1,9 @@
 //! What the status page shows, gathered at one moment. Nothing of it is secret (I12).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
 
 use crate::{
     discovery::{
@@ -25,7 +28,7 @@ pub(super) struct View {
     /// What keeps us from being ready.
     pub(super) pending: Vec<Arc<str>>,
     pub(super) servers: Vec<Seen>,
-    pub(super) skew: Skew,
+    pub(super) skew: Arc<Skew>,
     pub(super) recent: recent::Snapshot,
     /// The matrix is wanted whole.
     pub(super) all: bool,
@@ -59,7 +62,7 @@ pub(super) struct Seen {
 // === impl View ===
 
 impl View {
-    pub(super) fn of(proxy: &Proxy, readiness: &Readiness, all: bool) -> Self {
+    pub(super) fn of(proxy: &Proxy, readiness: &Readiness, compared: &Compared, all: bool) -> Self {
         let catalog = proxy.book.catalog();
         let home = match proxy.home {
             Home::Sidecar(home) => Some(Arc::clone(&proxy.fleet.get(home).name)),
@@ -95,16 +98,55 @@ impl View {
             home,
             pending: readiness.pending(),
             servers: servers.collect(),
-            skew: skew(&catalog, &proxy.metrics),
+            skew: compared.of(&catalog, &proxy.metrics),
             recent: proxy.metrics.recent.snapshot(),
             all,
         }
     }
 }
 
-/// What every server serves, side by side; what is known to be gone does not count.
-pub(super) fn skew(catalog: &Catalog, metrics: &Metrics) -> Skew {
-    let columns = catalog.fleet.iter().zip(&catalog.servers).map(|(server, known)| {
+/// What came of comparing the servers of a catalog.
+type Kept = (Weak<Catalog>, Arc<Skew>);
+
+/// Servers side by side, kept for as long as the catalog stays: with thousands of custom resources it takes a while to
+/// compare them, and each page that somebody has open asks every other second.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Compared(Arc<Mutex<Option<Kept>>>);
+
+// === impl Compared ===
+
+impl Compared {
+    /// What every server serves. Ages and errors are those of the moment when they were compared; [`seen`] has the
+    /// latest.
+    pub(super) fn of(&self, catalog: &Arc<Catalog>, metrics: &Metrics) -> Arc<Skew> {
+        // Who comes second waits for the first: then it is there.
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*kept {
+            Some((of, skew)) if std::ptr::eq(of.as_ptr(), Arc::as_ptr(catalog)) => Arc::clone(skew),
+            _ => {
+                let columns = columns(catalog, metrics).collect();
+                let skew = Arc::new(Skew::of(columns));
+                *kept = Some((Arc::downgrade(catalog), Arc::clone(&skew)));
+                skew
+            }
+        }
+    }
+}
+
+/// The servers as they are now, in the order of the catalog.
+pub(super) fn seen(skew: &Skew, catalog: &Catalog, metrics: &Metrics) -> Vec<ServerSeen> {
+    let now = columns(catalog, metrics).zip(&skew.servers);
+    let now = now.map(|(column, then)| ServerSeen {
+        known: then.known,
+        stale_group_versions: then.stale_group_versions.clone(),
+        ..column.seen
+    });
+    now.collect()
+}
+
+/// What every server says that it serves; what is known to be gone does not count.
+fn columns(catalog: &Catalog, metrics: &Metrics) -> impl Iterator<Item = Column> {
+    catalog.fleet.iter().zip(&catalog.servers).map(|(server, known)| {
         let document = known.counts().cloned();
         let version = document.as_ref().and_then(|document| document.version);
         let etags = document.iter().flat_map(|document| {
@@ -122,10 +164,26 @@ pub(super) fn skew(catalog: &Catalog, metrics: &Metrics) -> Skew {
             ..ServerSeen::default()
         };
         Column { seen, document }
-    });
-    Skew::of(columns.collect())
+    })
 }
 
 fn since(server: &Server, metrics: &Metrics) -> Option<f64> {
     metrics.discovery.since_last_sync(&server.name).map(|since| since.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{discovery::catalog::Book, servers::source::Fleet};
+
+    #[test]
+    fn a_catalog_is_compared_once_and_another_one_anew() {
+        let (compared, metrics) = (Compared::default(), Metrics::default());
+        let catalog = || Book::new(Fleet::default()).catalog();
+        let (one, other) = (catalog(), catalog());
+        let first = compared.of(&one, &metrics);
+        assert!(Arc::ptr_eq(&first, &compared.of(&one, &metrics)));
+        assert!(Arc::ptr_eq(&first, &compared.clone().of(&one, &metrics)));
+        assert!(!Arc::ptr_eq(&first, &compared.of(&other, &metrics)));
+    }
 }

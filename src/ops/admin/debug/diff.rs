@@ -2,10 +2,16 @@
 
 use std::fmt::Write as _;
 
-use crate::discovery::{
-    catalog::Freshness,
-    skew::{Aspect, Cell, Diff, Row, Skew, State},
+use crate::{
+    discovery::{
+        catalog::Freshness,
+        skew::{Aspect, Cell, Diff, Row, Skew, State},
+    },
+    printable::clean,
 };
+
+/// No column is wider, in characters.
+const WIDEST: usize = 120;
 
 /// All servers, a column for each: what differs, or everything.
 pub(in crate::ops::admin) fn matrix(skew: &Skew, all: bool) -> String {
@@ -87,38 +93,46 @@ pub(in crate::ops::admin) fn peculiar(row: &Row, cell: &Cell) -> Vec<String> {
     }
     let in_which = |aspect: &Aspect| match aspect {
         Aspect::Presence => None,
-        Aspect::Verbs => missing_verbs(row, cell),
+        Aspect::Verbs => {
+            let lacking = row.lacking(cell);
+            (!lacking.is_empty()).then(|| format!("no {}", lacking.join(", ")))
+        }
         Aspect::Scope => Some(cell.scope.clone()),
         Aspect::Kind => Some(if cell.kind.is_empty() { "no object".to_owned() } else { cell.kind.clone() }),
     };
     row.differs_in.iter().filter_map(in_which).collect()
 }
 
-/// The verbs that others have here and this one has not.
-fn missing_verbs(row: &Row, cell: &Cell) -> Option<String> {
-    let mut missing: Vec<&str> =
-        row.cells.values().flat_map(|other| &other.verbs).map(String::as_str).collect();
-    missing.retain(|verb| cell.verbs.iter().all(|own| own != verb));
-    missing.sort_unstable();
-    missing.dedup();
-    (!missing.is_empty()).then(|| format!("no {}", missing.join(", ")))
-}
-
-/// Lines in columns, two blanks apart, without blanks at the ends of lines. What servers say moves no cursor.
+/// Lines in columns, two blanks apart, without blanks at the ends of lines. A name that is longer than any column is wide
+/// stands out, and costs the other lines nothing.
 fn columns(lines: &[Vec<String>]) -> String {
-    let plain = |text: &str| text.replace(char::is_control, "\u{fffd}");
     let mut widths = Vec::new();
     for line in lines {
         widths.resize(widths.len().max(line.len()), 0);
         for (width, text) in widths.iter_mut().zip(line) {
-            *width = text.chars().count().max(*width);
+            *width = text.chars().count().min(WIDEST).max(*width);
         }
     }
     let mut all = String::new();
     for line in lines {
-        let padded = line.iter().zip(&widths).map(|(text, width)| format!("{:<width$}", plain(text)));
+        let padded = line.iter().zip(&widths).map(|(text, width)| format!("{:<width$}", clean(text)));
         all += padded.collect::<Vec<_>>().join("  ").trim_end();
         all.push('\n');
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_endless_name_does_not_widen_every_line() {
+        let line = |name: &str| vec![name.to_owned(), "yes".to_owned()];
+        let mut lines = vec![line(&"x".repeat(100_000))];
+        lines.extend((0..100).map(|_| line("pods")));
+        let text = columns(&lines);
+        assert!(text.len() < 100_000 + 101 * 2 * WIDEST, "{}", text.len());
+        assert!(text.ends_with("yes\n"));
+    }
 }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::*;
@@ -57,7 +59,8 @@ fn view(servers: Vec<Seen>, rows: Vec<Row>) -> View {
         ..ServerSeen::default()
     };
     let summary = Summary { resources: rows.len(), differing: rows.len(), ..Summary::default() };
-    let skew = Skew { servers: servers.iter().map(seen).collect(), incomplete: false, summary, rows };
+    let servers_seen = servers.iter().map(seen).collect();
+    let skew = Arc::new(Skew { servers: servers_seen, incomplete: false, summary, rows });
     let recent = Snapshot { seconds: vec![0; limits::RATE_HISTORY], ..Snapshot::default() };
     View { home: None, pending: Vec::new(), servers, skew, recent, all: false }
 }
