@@ -111,8 +111,8 @@ impl Index {
     /// Counts what differs, once all are in.
     pub(super) fn complete(&mut self, heard: ServerSet) {
         let skewed_in = |version: &Version| {
-            // Who could not say what it has there is not said to lack it.
-            let heard = heard.without(version.hollow);
+            // Who could not say what it has there, or not lately, is not said to lack it, as in `skew`.
+            let heard = heard.without(version.stale);
             version
                 .resources
                 .values()
@@ -259,4 +259,38 @@ pub(super) fn dropped(older: &GroupDiscoveryList, newer: &GroupDiscoveryList) ->
 /// A verb that we know and `found` does not have.
 fn lacks(found: &Verbs, verb: &str) -> bool {
     VERBS.contains(&verb) && found.get(verb).is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn list(freshness: &str, resources: &[&str]) -> GroupDiscoveryList {
+        let resource = |name: &&str| json!({"resource": name, "scope": "Namespaced", "verbs": ["get"]});
+        let version = json!({
+            "version": "v1", "freshness": freshness,
+            "resources": resources.iter().map(resource).collect::<Vec<_>>(),
+        });
+        let groups = json!({
+            "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2",
+            "items": [{"metadata": {"name": "metrics.k8s.io"}, "versions": [version]}],
+        });
+        GroupDiscoveryList::parse(groups.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn nobody_lacks_anything_of_what_he_lists_as_stale() {
+        let skewed = |other: &GroupDiscoveryList| {
+            let mut index = Index::default();
+            index.add(0, &list("Current", &["nodes", "pods"]));
+            index.add(1, other);
+            index.complete([0, 1].into_iter().collect());
+            index.skewed
+        };
+        assert_eq!(skewed(&list("Current", &["nodes"])), 1);
+        assert_eq!(skewed(&list("Stale", &["nodes"])), 0);
+        assert_eq!(skewed(&list("Stale", &[])), 0);
+    }
 }
