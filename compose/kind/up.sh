@@ -114,7 +114,7 @@ kubectl --kubeconfig "$second" apply --filename "$here/second-only.yaml" >/dev/n
 kubectl --kubeconfig "$second" wait --for condition=Established --timeout 60s crd/lights.demo.example.com >/dev/null
 # A controller adds the right to `edit`, a moment later.
 end=$((SECONDS + 60))
-until kubectl --kubeconfig "$second" auth can-i create lights.demo.example.com --as demo:alice --as-group demo:users \
+until kubectl --kubeconfig "$second" auth can-i create lights.demo.example.com --namespace demo --as demo:alice --as-group demo:users \
   >/dev/null 2>&1; do
   [ $SECONDS -lt $end ] || die "${clusters[1]} lets nobody of demo:users create lights after 60 s; is its controller manager well?"
   sleep 0.5
@@ -153,8 +153,8 @@ users:
 $(user alice)
 $(user bob)
 contexts:
-- {name: alice, context: {cluster: both, user: alice}}
-- {name: bob, context: {cluster: both, user: bob}}
+- {name: alice, context: {cluster: both, user: alice, namespace: demo}}
+- {name: bob, context: {cluster: both, user: bob, namespace: demo}}
 current-context: alice
 YAML
 
@@ -171,7 +171,7 @@ One proxy before two clusters that share nothing. Try:
   kubectl get lights                        # ... and there they are
   kubectl get nodes                         # no: alice is an administrator nowhere
   kubectl --context bob get configmaps      # no: bob is in no group that the map knows
-  kubectl --kubeconfig $second get lights   # asked directly, as its administrator
+  kubectl --kubeconfig $second get lights --namespace demo   # asked directly, as its administrator
 
 Each kind of resource lives in one of the two: what the first serves is the first's, and the second's ConfigMaps, pods
 and namespaces can't be seen from here. Tokens go to the first cluster only. To remove all of it: $here/down.sh
