@@ -620,6 +620,9 @@ pub const MAX_TRUST_REFUSALS: u32 = 3;
 /// Between the first two of those questions; twice as long each time.
 pub const TRUST_PAUSE: Duration = Duration::from_secs(1);
 
+/// The whole answer to such a question has this long.
+pub const TRUST_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Names that are spelled out in a warning; of more, the number is told.
 pub const MAX_TRUST_NAMES: usize = 8;
 

@@ -14,7 +14,10 @@ use std::{
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use rustls_pki_types::UnixTime;
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use crate::{
     api::user::{UserHeaders, UserInfo},
@@ -145,20 +148,21 @@ impl Question {
             };
             let maps: Api<ConfigMap> =
                 Api::namespaced(kube_client(server, Arc::clone(&self.user)), NAMESPACE);
-            let answer = maps.get(NAME).await;
+            let answer = timeout(limits::TRUST_TIMEOUT, maps.get(NAME)).await;
             // A server that leaves does not wait for this.
             drop(maps);
             let failed = match answer {
-                Ok(map) => {
+                Err(_) => Told::Nothing("its answer takes too long".to_owned()),
+                Ok(Ok(map)) => {
                     return match Published::read(&map.data.unwrap_or_default()) {
                         Ok(published) => Told::This(published, map.metadata.uid),
                         Err(error) => Told::Nothing(error),
                     };
                 }
-                Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403 | 404) => {
+                Ok(Err(kube::Error::Api(status))) if matches!(status.code, 401 | 403 | 404) => {
                     Told::Refused(status)
                 }
-                Err(error) => Told::Nothing(error.to_string()),
+                Ok(Err(error)) => Told::Nothing(error.to_string()),
             };
             match patience.after(matches!(failed, Told::Refused(_))) {
                 Some(pause) => sleep(pause).await,

@@ -2,8 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http::{Method, StatusCode};
+use bytes::Bytes;
+use futures_util::{StreamExt, future, stream};
+use http::{Method, Response, StatusCode};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use kube_peer_proxy::body::BoxError;
 use kube_peer_proxy::embedded::Recorded::{V1_35, V1_36};
 use kube_peer_proxy::embedded::{RunningServer, Server, Store};
 use kube_peer_proxy::ops::telemetry::LogFormat;
@@ -11,7 +17,7 @@ use kube_peer_proxy::pki::Authority;
 use serde_json::{Value, json};
 
 use crate::kit::client::Protocol;
-use crate::kit::{As, Capture, Client, Cluster, PKI, PROXY_USER, ProxyBuilder, eventually};
+use crate::kit::{As, Capture, Client, Cluster, PKI, PROXY_USER, ProxyBuilder, Stub, eventually};
 
 const MAPS: &str = "/api/v1/namespaces/kube-system/configmaps";
 const MAP: &str = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
@@ -131,6 +137,27 @@ async fn a_server_that_starts_and_refuses_at_first_is_asked_again() {
         .await;
     publish(server, &published("aggregator", "")).await;
     eventually("it is asked again", || lines(&log, &["WARN", "names are aggregator"]) == 1).await;
+}
+
+#[tokio::test]
+async fn a_server_whose_answer_does_not_end_is_asked_again() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let stub = Stub::start(move |request| {
+        let answer = if request.uri().path() == MAP {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let beginning =
+                stream::once(future::ready(Ok::<_, BoxError>(Frame::data(Bytes::from_static(b"{")))));
+            Response::new(StreamBody::new(beginning.chain(stream::pending())).boxed_unsync())
+        } else {
+            Stub::as_136(request.uri().path()).unwrap()
+        };
+        future::ready(answer)
+    })
+    .await;
+    let _proxy = ProxyBuilder::new().server("slow", stub.address).home("slow").start().await;
+    // Not before limits::TRUST_TIMEOUT has passed.
+    eventually("it is asked again", || asked.load(Ordering::Relaxed) > 1).await;
 }
 
 #[tokio::test]
