@@ -14,12 +14,14 @@ use rustls_pki_types::DnsName;
 use crate::pki::{self, Pki, PkiFile};
 
 /// Makes a PKI for demonstrations: two authorities, and certificates for an API server, the proxy and an admin.
+///
+/// The authorities' keys lie beside everything else, so this is for nothing but demonstrations.
 #[derive(Args, Clone, Debug)]
 pub struct CertsArgs {
     /// Folder for the files; it is made if it is absent
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
-    /// Further DNS name or IP address for the two serving certificates; can be repeated
+    /// Further DNS name or IP address for the serving certificates (apiserver, proxy); can be repeated
     ///
     /// They are valid for kubernetes.default.svc, kubernetes, localhost, 127.0.0.1 and ::1 anyway.
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = subject_alternative_name)]
@@ -29,7 +31,7 @@ pub struct CertsArgs {
     client: Vec<Client>,
     /// Also write a kubeconfig for the admin, with everything inside
     ///
-    /// Made by root in somebody's folder it becomes his. It replaces one that this command made; anything else at
+    /// If root writes it into another user's folder, that user owns it. It replaces one that this command made; anything else at
     /// its place stays unless --force says otherwise.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,

@@ -24,7 +24,7 @@ use stage::Stage;
 pub struct DemoArgs {
     #[command(subcommand)]
     part: Option<DemoPart>,
-    /// Play the story of the README, print what was seen, and exit
+    /// Create, list and watch what only one server has, kill that server, bring it back; print what was seen, and exit
     #[arg(long)]
     check: bool,
     /// Port of the proxy on 127.0.0.1
@@ -33,8 +33,8 @@ pub struct DemoArgs {
     /// Port of the admin pages on 127.0.0.1
     #[arg(long, value_name = "PORT", default_value_t = 8090)]
     admin_port: u16,
-    /// What is logged: error, warn, info, debug or trace; with info, a line for each request [default: warn, with
-    /// --check error, for a server dies in the story]
+    /// What is logged: error, warn, info, debug or trace; with info, a line for each request [default: warn;
+    /// error with --check, where a server is killed on purpose]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
 }

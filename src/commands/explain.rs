@@ -2,7 +2,7 @@
 
 use std::{io::Write, sync::Arc};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
@@ -27,20 +27,33 @@ mod text;
 /// Where a proxy's admin pages are unless it is told otherwise.
 const USUAL_ADMIN: &str = "127.0.0.1:8090";
 
+const BELOW: &str = "\
+Exit code 0 if it could be said, 1 if nobody could be asked, 64 for a path, verb or caller that there is not.
+
+Examples, which `kubectl peers explain` takes, too:
+  # of the proxy whose admin pages are at 127.0.0.1:8090
+  kube-peer-proxy explain /apis/apps/v1/deployments --verb list
+  # of a certificate's caller, somewhere else
+  kube-peer-proxy explain /api/v1/namespaces/default/pods/p/exec --verb create --as-user jane --admin 127.0.0.1:9090
+  # without any proxy: API servers of the kubeconfig, or those of a proxy's configuration
+  kube-peer-proxy explain /apis/apps/v1/deployments --context blue --context green
+  kube-peer-proxy explain /apis/apps/v1/deployments --config proxy.yaml";
+
 /// Says which API server would answer a request, and why. The request itself is not sent.
 ///
 /// With no argument that says where to look, `kube-peer-proxy explain` asks the proxy whose admin pages are at
 /// 127.0.0.1:8090, and `kubectl peers explain` the server of the current context. Where API servers are asked and no
 /// proxy, it is decided as one before them would.
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = BELOW)]
 pub struct ExplainArgs {
     #[command(flatten)]
     look: LookArgs,
     /// The request's path, as /apis/apps/v1/namespaces/default/deployments
     #[arg(value_name = "PATH")]
     path: String,
-    /// What is to be done: get, list, watch, create, update, patch, delete, deletecollection [default: get, which of a
-    /// collection is list]
+    /// What is to be done: get, list, watch, create, update, patch, delete, deletecollection [default: get; list for
+    /// a collection]
     #[arg(long, value_name = "VERB")]
     verb: Option<String>,
     /// Which API server to take for home [default: the proxy's; where each connection has its own, all of them]
@@ -175,6 +188,19 @@ async fn of_servers(mut targets: Vec<Target>, look: &LookArgs, asked: &Asked) ->
     targets.sort_by(|one, other| one.name.cmp(&other.name));
     let settings = Settings::of(look, &targets)?;
     let columns = ask_all(&targets, look.timeout, |_| {}).await;
+    if columns.iter().all(|column| column.document.is_none()) {
+        let why = columns.iter().filter_map(|column| column.seen.error.as_deref());
+        bail!("no server could be asked: {}", why.collect::<Vec<_>>().join("; "));
+    }
+    if let [alone] = columns.as_slice()
+        && alone.seen.stands_for_others
+    {
+        bail!(
+            "at {} a proxy stands before other API servers, too, and only it knows where it sends a request: ask it \
+             (--admin HOST:PORT), or name the servers themselves (--server, --context)",
+            alone.seen.name
+        );
+    }
     let all: ServerSet = (0..columns.len()).collect();
     let heard = all.iter().filter(|number| columns[*number].document.is_some()).collect();
     let serving = |info: &RequestInfo<'_>| {

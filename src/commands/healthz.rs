@@ -40,7 +40,7 @@ pub struct HealthzArgs {
     /// Ask an API server instead, anonymously
     #[arg(long, value_name = "URL", requires = "ca_file")]
     api_server: Option<Url>,
-    /// With --api-server, CAs of its serving certificate
+    /// CAs of its serving certificate; needed with --api-server, and for nothing else
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
 }

@@ -27,7 +27,7 @@ const BELOW: &str = "\
 Exit codes: 0; 1 if no server could be asked, or, with --fail-on-skew, if servers differ or that is not known \
 of all; 64 if the arguments or the kubeconfig cannot be used.
 
-Examples:
+Examples, which `kubectl peers inspect` takes, too:
   # three API servers of one control plane, with the credentials of the current context
   kube-peer-proxy inspect --server a=https://10.0.0.1:6443 --server b=https://10.0.0.2:6443
   # two clusters of the kubeconfig

@@ -32,8 +32,8 @@ pub struct LookArgs {
     /// API server to ask, with the credentials of the kubeconfig; can be repeated. NAME is how it is shown
     #[arg(long, value_name = "[NAME=]URL", help_heading = PLACE)]
     pub server: Vec<String>,
-    /// Context of the kubeconfig; can be repeated: each is a server, shown by the context's name [default: the current
-    /// one]
+    /// Context of the kubeconfig; can be repeated: each is a server, shown by the context's name. Without any of
+    /// these, the current one
     #[arg(long, value_name = "NAME", help_heading = PLACE)]
     pub context: Vec<String>,
     /// Kubeconfig file [default: $KUBECONFIG, or ~/.kube/config]

@@ -26,7 +26,7 @@ Keys that only the file has:
   allowSharedIdentity       servers whose CAs differ are one trust domain nevertheless: true or false
   trustDomain               the trust domain of callers with certificates; that of the servers if they have one
   identityMap               who such a caller is in other trust domains, a list with, for each: trustDomain,
-                            users and groups (the first rule that has one of his counts; '*' in users:
+                            users and groups (the first rule that has one of his counts; the user '*' is
                             everybody), asUser or asUserPrefix, asGroups
   discoveryResync           how often a server is asked that is watched and of which nothing is heard
   discoveryFetchTimeout     limit for fetching one discovery document

@@ -7,7 +7,8 @@
 //! {
 //!   "servers": [{
 //!     "name": "a", "address": "https://10.0.0.1:6443", "version": "v1.36.3", "freshness": "fresh",
-//!     "known": true, "staleGroupVersions": [], "ageSeconds": 0.2, "etags": {"/api": "\"9F…\"", "/apis": "\"C2…\""}, "error": null
+//!     "known": true, "staleGroupVersions": [], "ageSeconds": 0.2, "etags": {"/api": "\"9F…\"", "/apis": "\"C2…\""}, "error": null,
+//!     "standsForOthers": false
 //!   }],
 //!   "incomplete": false,
 //!   "summary": {
@@ -79,6 +80,8 @@ pub struct ServerSeen {
     pub etags: BTreeMap<String, String>,
     /// Why it could not be asked, or not lately.
     pub error: Option<String>,
+    /// What it answers of discovery is more than it serves itself: at its address a proxy stands before others, too.
+    pub stands_for_others: bool,
 }
 
 /// A server, and what it said that it serves.

@@ -409,6 +409,7 @@ fn servers(view: &View<'_>, serving: Serving) -> Vec<Value> {
             "lists": match number {
                 _ if serving.current.contains(number) => "as Current",
                 _ if serving.stale.contains(number) => "as Stale",
+                _ if server.freshness == Freshness::Unknown => "?",
                 _ => "no",
             },
         })

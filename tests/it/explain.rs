@@ -54,6 +54,44 @@ async fn two() -> (Cluster, Proxy) {
     (cluster, proxy)
 }
 
+#[tokio::test]
+async fn a_proxy_is_not_taken_for_an_api_server() {
+    let (cluster, proxy) = two().await;
+    let (_folder, kubeconfig) = kubeconfig(&cluster, "v132");
+    let through = ["--server", &format!("https://{}", proxy.address())];
+    let (code, out, error) =
+        run(PLUGIN, Some(&kubeconfig), &[&["explain", POLICIES, "--verb", "list"][..], &through].concat())
+            .await;
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(
+        error.contains("a proxy stands before other API servers") && error.contains("--admin"),
+        "{error}"
+    );
+    let (code, out, _) = run(PLUGIN, Some(&kubeconfig), &[&["inspect"][..], &through].concat()).await;
+    assert_eq!(code, 0);
+    assert!(out.contains("a proxy stands before others"), "{out}");
+    let (_, out, _) = run(PLUGIN, Some(&kubeconfig), &["inspect"]).await;
+    assert!(out.contains("There is no other server to compare it with."), "{out}");
+}
+
+#[tokio::test]
+async fn where_nobody_answers_nothing_is_concluded() {
+    let cluster = Cluster::start(&[V1_32, V1_36]).await;
+    let (_folder, kubeconfig) = kubeconfig(&cluster, "v132");
+    let contexts = ["--context", "v132", "--context", "v136"];
+    cluster.server("v136").stop().await;
+    let (code, out, _) =
+        run(PROGRAM, Some(&kubeconfig), &[&["explain", POLICIES][..], &contexts].concat()).await;
+    assert_eq!(code, 0);
+    let of = |name: &str| out.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+    assert!(of("v132").contains(" no ") && of("v136").contains(" ? "), "{out}");
+    cluster.server("v132").stop().await;
+    let (code, out, error) =
+        run(PROGRAM, Some(&kubeconfig), &[&["explain", POLICIES][..], &contexts].concat()).await;
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(error.contains("no server could be asked"), "{error}");
+}
+
 async fn page(proxy: &Proxy, query: &str) -> Value {
     proxy.debug(&format!("explain?{query}")).await
 }

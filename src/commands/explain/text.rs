@@ -66,20 +66,20 @@ fn words(value: &Value) -> Vec<&str> {
     value.as_array().into_iter().flatten().map(word).collect()
 }
 
-/// As `list deployments.apps/v1 in kube-system`.
+/// As `list deployments in kube-system (apps/v1)`.
 fn request(request: &Value) -> String {
     let field = |name: &str| word(&request[name]);
     if request["isResource"] != true {
         return format!("{} {}", field("verb"), field("path"));
     }
     let mut text = format!("{} {}", field("verb"), field("resource"));
-    for (before, name) in
-        [("/", "subresource"), (".", "group"), ("/", "version"), (" ", "name"), (" in ", "namespace")]
-    {
+    for (before, name) in [("/", "subresource"), (" ", "name"), (" in ", "namespace")] {
         if !field(name).is_empty() {
             let _ = write!(text, "{before}{}", field(name));
         }
     }
+    let slash = if field("group").is_empty() { "" } else { "/" };
+    let _ = write!(text, " ({}{slash}{})", field("group"), field("version"));
     text
 }
 
@@ -252,7 +252,7 @@ mod tests {
     fn a_request_is_named_as_kubectl_names_resources() {
         let pods = json!({"isResource": true, "verb": "get", "group": "", "version": "v1", "namespace": "a",
             "resource": "pods", "subresource": "log", "name": "p"});
-        assert_eq!(request(&pods), "get pods/log/v1 p in a");
+        assert_eq!(request(&pods), "get pods/log p in a (v1)");
         let other = json!({"isResource": false, "verb": "get", "path": "/version"});
         assert_eq!(request(&other), "get /version");
     }

@@ -19,7 +19,12 @@ pub(super) fn of_skew(skew: &Skew) -> String {
     let mut text = match (&known[..], summary.differing) {
         ([], _) => return "No server could be asked.".to_owned(),
         ([alone], _) if skew.servers.len() == 1 => {
-            format!("{} serves {amount}. There is no other server to compare it with.", clean(alone))
+            let others = if skew.servers[0].stands_for_others {
+                "At its address a proxy stands before others, too: ask that for all of them (--admin), or name them."
+            } else {
+                "There is no other server to compare it with."
+            };
+            format!("{} serves {amount}. {others}", clean(alone))
         }
         ([alone], _) => format!("Only {} is known: it serves {amount}.", clean(alone)),
         (known, 0) if skew.servers.len() == known.len() => {

@@ -3,15 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use http::{Request, Response};
+use http::{Request, Response, header};
 use http_body_util::BodyExt as _;
 use kube::{Client, Config, client::Body as KubeBody};
 use tokio::time::{self, Instant};
 
 use super::why;
 use crate::{
-    api::user::UserInfo,
-    body::{Body, BoxError},
+    api::{media_type::ACCEPT_V2, user::UserInfo},
+    body::{self, Body, BoxError},
     discovery::{
         catalog::{Document, Freshness},
         fetch::{Bounds, FetchError, Fetcher, Origin},
@@ -48,6 +48,7 @@ struct Direct<'a> {
 struct Said {
     document: Arc<Document>,
     version: Option<String>,
+    stands_for_others: bool,
 }
 
 // === impl Target ===
@@ -73,7 +74,7 @@ impl Target {
             ..ServerSeen::default()
         };
         match said {
-            Ok(Said { document, version }) => {
+            Ok(Said { document, version, stands_for_others }) => {
                 let short = document.version.map(|(major, minor)| format!("{major}.{minor}"));
                 let etags = [("/api", &document.api.etag), ("/apis", &document.apis.etag)];
                 let etags =
@@ -83,6 +84,7 @@ impl Target {
                     freshness: Freshness::Fresh,
                     age_seconds: Some(0.0),
                     etags: etags.collect(),
+                    stands_for_others,
                     ..seen
                 };
                 Column { seen, document: Some(document) }
@@ -113,7 +115,10 @@ impl Target {
                 };
                 let fetcher = Fetcher { user: Arc::default(), bounds };
                 let origin = Direct { name: &self.name, client };
-                fetch(&fetcher, &origin).await.map_err(|error| why::direct(error, &self.address))
+                let mut said =
+                    fetch(&fetcher, &origin).await.map_err(|error| why::direct(error, &self.address))?;
+                said.stands_for_others = origin.stands_for_others(&said.document).await;
+                Ok(said)
             }
         }
     }
@@ -143,10 +148,23 @@ async fn fetch(fetcher: &Fetcher, origin: &impl Origin) -> Result<Said, FetchErr
     let (fetched, version) = tokio::join!(fetcher.fetch(origin, None, true), fetcher.git_version(origin));
     // Nothing was known, so nothing can be unchanged.
     let document = fetched?.document.unwrap_or_default();
-    Ok(Said { document, version })
+    Ok(Said { document, version, stands_for_others: false })
 }
 
 // === impl Direct ===
+
+impl Direct<'_> {
+    /// Whether it answers more than `own`, which is what it serves by itself (`profile=nopeer`), to whoever does not ask
+    /// for that: so does a proxy like this one, and a 1.36 with its own Mixed Version Proxy. Unsure is no.
+    async fn stands_for_others(&self, own: &Document) -> bool {
+        let merged = Request::get("/apis").header(header::ACCEPT, ACCEPT_V2).body(body::empty());
+        let Ok(merged) = merged else { return false };
+        let Ok(answer) = self.send(&UserInfo::default(), merged).await else { return false };
+        let merged = answer.headers().get(header::ETAG).and_then(|etag| etag.to_str().ok());
+        let own = own.apis.etag.as_deref();
+        answer.status().is_success() && own.is_some() && merged.is_some() && merged != own
+    }
+}
 
 impl Origin for Direct<'_> {
     fn name(&self) -> &str {

@@ -114,7 +114,7 @@ impl Plane {
 
         let text = fs::read_to_string(compose("kubeadm/config.yaml")).unwrap();
         let text = text.replace("NODE_IP", node.ip).replace("PEER_IP", peer);
-        let text = text.replace("cp1", "HOME").replace("cp2", names.1).replace("HOME", names.0);
+        let text = text.replace("NODE_NAME", names.0).replace("PEER_NAME", names.1);
         fs::write(own.join("config.yaml"), node.here(&text)).unwrap();
     }
 

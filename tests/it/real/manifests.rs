@@ -118,7 +118,9 @@ fn the_static_pod_is_given_the_files_that_its_configuration_names_and_no_others(
     ];
     fs::create_dir_all(file("cache")).unwrap();
     for name in ["systemd/config.yaml", "kubernetes/config.yaml"] {
-        let text = read(name).replace("NODE_IP", "10.0.0.1").replace("PEER_IP", "10.0.0.2");
+        let nodes =
+            [("NODE_IP", "10.0.0.1"), ("PEER_IP", "10.0.0.2"), ("NODE_NAME", "cp1"), ("PEER_NAME", "cp2")];
+        let text = nodes.iter().fold(read(name), |text, (there, here)| text.replace(there, here));
         let text = credentials.iter().fold(text, |text, (there, here)| {
             text.replace(&format!(" {there}"), &format!(" {}", file(here)))
         });
