@@ -346,16 +346,16 @@ impl Proxy {
         }
     }
 
-    /// The decision for a request as it stands now, for `/debug/explain`; without a caller that of one who gets into
+    /// The decision for a request by a catalog, for `/debug/explain`; without a caller that of one who gets into
     /// every trust domain.
     fn explain(
         &self,
+        catalog: &Catalog,
         info: &RequestInfo<'_>,
         path: &str,
         home: usize,
         caller: Option<&Caller>,
-    ) -> (Decision, Arc<Catalog>) {
-        let catalog = self.book.catalog();
+    ) -> Decision {
         let exchange = Exchange {
             policy: self.policy.load_full(),
             method: Method::GET,
@@ -366,11 +366,11 @@ impl Proxy {
             peer_proxied: false,
             upgrade: None,
         };
-        let mut situation = self.situation(info, path, &exchange, &catalog);
+        let mut situation = self.situation(info, path, &exchange, catalog);
         if caller.is_none() {
             situation.reach = self.fleet.all();
         }
-        (route::route(catalog.serving(info), situation), catalog)
+        route::route(catalog.serving(info), situation)
     }
 
     /// Names of servers, for people.

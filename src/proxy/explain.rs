@@ -24,7 +24,7 @@ use crate::{
         user::UserHeaders,
     },
     discovery::catalog::{Catalog, Freshness, Serving},
-    servers::source::ServerSet,
+    servers::source::{ServerSet, by_domain},
 };
 
 mod caller;
@@ -178,7 +178,7 @@ pub fn of_proxy(proxy: &Proxy, asked: &Asked) -> Result<Value, String> {
         reroute: settings.reroute,
         merge: settings.merge,
         serving: &|info| catalog.serving(info),
-        decide: &|info, path, home, caller| proxy.explain(info, path, home, caller).0,
+        decide: &|info, path, home, caller| proxy.explain(&catalog, info, path, home, caller),
         domains: policy.domains.clone(),
     };
     explain(&view, asked)
@@ -214,13 +214,7 @@ impl Beginning<'_> {
     ) -> Decision {
         let all: ServerSet = (0..self.trust_domains.len()).collect();
         let of = |number: usize| &*self.trust_domains[number];
-        let mut domains = Vec::<ServerSet>::new();
-        for number in all.iter() {
-            match domains.iter_mut().find(|domain| domain.iter().any(|other| of(other) == of(number))) {
-                Some(domain) => domain.insert(number),
-                None => domains.push(ServerSet::one(number)),
-            }
-        }
+        let domains = by_domain(self.trust_domains.iter().map(|name| &**name));
         let may = |number: &usize| {
             caller
                 .is_none_or(|caller| self.domains.presented(caller, || false, of(home), of(*number)).is_ok())

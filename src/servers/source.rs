@@ -65,14 +65,7 @@ impl Fleet {
     pub fn new(mut servers: Vec<Arc<Server>>) -> Self {
         assert!(servers.len() <= MAX_SERVERS, "at most {MAX_SERVERS} API servers");
         servers.sort_by(|a, b| a.name.cmp(&b.name));
-        let mut domains: Vec<(&str, ServerSet)> = Vec::new();
-        for (index, server) in servers.iter().enumerate() {
-            match domains.iter_mut().find(|(name, _)| *name == &*server.trust_domain) {
-                Some((_, domain)) => domain.insert(index),
-                None => domains.push((&server.trust_domain, ServerSet::one(index))),
-            }
-        }
-        let domains = domains.into_iter().map(|(_, domain)| domain).collect();
+        let domains = by_domain(servers.iter().map(|server| &*server.trust_domain)).into();
         Self { servers: servers.into(), domains }
     }
 
@@ -150,6 +143,18 @@ impl Fleet {
     pub fn is_healthy(&self, index: usize) -> bool {
         self.get(index).health.rank() == Rank::Well || self.healthy().contains(index)
     }
+}
+
+/// The servers of each trust domain, in the order of their first; told is that of each server.
+pub(crate) fn by_domain<'a>(trust_domains: impl Iterator<Item = &'a str>) -> Vec<ServerSet> {
+    let mut domains: Vec<(&str, ServerSet)> = Vec::new();
+    for (index, name) in trust_domains.enumerate() {
+        match domains.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, domain)) => domain.insert(index),
+            None => domains.push((name, ServerSet::one(index))),
+        }
+    }
+    domains.into_iter().map(|(_, domain)| domain).collect()
 }
 
 fn asked_first(ranks: impl Iterator<Item = (usize, Rank)>) -> ServerSet {

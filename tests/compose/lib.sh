@@ -1,6 +1,8 @@
 # What the scripts of this folder share. Source it: . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 #
 #   need_docker                            an engine to talk to, or out with a sentence
+#   need_kube_apiservers                   what tests/real/fetch makes, or out with a sentence
+#   binary_of LIST VERSION                 the program of that version
 #   build_proxy_image                      the runtime stage of compose/Dockerfile, under the name that the files use
 #   build_image_from_files NAME FILE...    an image FROM scratch of this machine's files and their libraries
 #   image_of FILE SERVICE                  the image that a compose file names
@@ -113,6 +115,22 @@ start_dockerd() {
 stop_dockerd() { # PID
   kill "$1" 2>/dev/null
   wait "$1" 2>/dev/null
+}
+
+# === what tests/real/fetch makes ===
+need_kube_apiservers() {
+  if [ -n "${KPP_KUBE_APISERVERS:-}" ]; then return; fi
+  local env_file=${KPP_CACHE:-$HOME/.cache/kube-peer-proxy}/env
+  [ -e "$env_file" ] || no_docker 'run tests/real/fetch first: it makes the kube-apiservers'
+  # shellcheck source=/dev/null
+  . "$env_file"
+}
+binary_of() { # LIST VERSION
+  local entry
+  for entry in ${1//,/ }; do
+    if [ "${entry%%=*}" = "$2" ]; then printf '%s\n' "${entry#*=}"; return; fi
+  done
+  die "there is no $2 among $1"
 }
 
 # === compose ===
